@@ -1,0 +1,6 @@
+//! From `image.lock` to a measured image that boots.
+//!
+//! Each stage is a function from one type to the next; none reads the environment or the clock, and only
+//! [`fetch`] and [`resolve`] touch the network.
+
+pub mod progress;

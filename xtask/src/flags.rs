@@ -1,0 +1,23 @@
+//! The command line as types; the doc comments are the help.
+
+/// Builds, measures, inspects and boots Vitrine's image.
+#[derive(Debug, clap::Parser)]
+#[command(name = "cargo xtask", version, max_term_width = 100)]
+pub(crate) struct Flags {
+    /// Print exactly one JSON object on stdout instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {}
+
+impl Command {
+    /// The command's name in JSON answers.
+    pub(crate) fn name(&self) -> &'static str {
+        match *self {}
+    }
+}

@@ -1,0 +1,26 @@
+//! Where the checkout and the cache are: the one place that reads the environment.
+
+use anyhow::Context as _;
+use std::path::{Path, PathBuf};
+
+/// The checkout this xtask was started from: the nearest directory upwards that holds `image.lock` or this
+/// workspace's `mkosi.images`.
+pub(crate) fn root() -> anyhow::Result<PathBuf> {
+    let here = std::env::current_dir().context("finding the current directory")?;
+    here.ancestors()
+        .find(|dir| dir.join("mkosi.images").is_dir() && dir.join("xtask").is_dir())
+        .map(Path::to_path_buf)
+        .with_context(|| format!("{} is not inside a checkout (no mkosi.images/ upwards)", here.display()))
+}
+
+/// Vitrine's cache: `$VITRINE_CACHE`, else `$XDG_CACHE_HOME/vitrine`, else `~/.cache/vitrine`.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("VITRINE_CACHE")
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("vitrine")))
+        .or_else(|| Some(set("HOME")?.join(".cache/vitrine")))
+        .context("no cache directory: set VITRINE_CACHE, XDG_CACHE_HOME or HOME")?;
+    anyhow::ensure!(cache.is_absolute(), "the cache directory {} is not absolute", cache.display());
+    Ok(cache)
+}
