@@ -5,9 +5,10 @@
 //! digest of the listing of what it left ([`crate::listing`]). Both are in `stages.json` and `measurements.lock`
 //! (docs/formats.md), which makes the cache safe and a mismatch explainable.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use measure::Sha256;
 use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -118,21 +119,36 @@ pub struct Record {
 }
 
 /// A finished stage: its output directory and its record.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Output {
-    /// The directory that holds exactly what the stage left.
-    pub path: PathBuf,
     /// The digests.
     pub record: Record,
-    /// Whether an earlier run's output was reused.
-    pub cached: bool,
+    tree: PathBuf,
+    verified: OnceCell<()>,
+}
+
+impl Output {
+    /// The directory that holds exactly what the stage left. What an earlier run left is hashed again before its
+    /// first use, so that a damaged cache entry never reaches an image.
+    pub fn tree(&self) -> anyhow::Result<&Path> {
+        if self.verified.get().is_none() {
+            let found = listing::of_directory(&self.tree)?.digest();
+            ensure!(
+                found == self.record.output,
+                "{} has changed since it was made (recorded {}, found {found}); delete it and build again",
+                self.tree.display(),
+                self.record.output,
+            );
+            self.verified.get_or_init(|| ());
+        }
+        Ok(&self.tree)
+    }
 }
 
 /// Finished stages on disk: `<dir>/<stage>/<input digest>/{output,tree/}`.
 ///
 /// An entry appears by one rename, so that a kill leaves either nothing or a temporary directory that the next run
-/// of the same stage removes; a file lock per entry keeps concurrent runs from doing the same work twice. An entry is
-/// reused only if its tree still has the digest recorded beside it.
+/// of the same stage removes; a file lock per entry keeps concurrent runs from doing the same work twice.
 #[derive(Debug)]
 pub struct Cache {
     dir: PathBuf,
@@ -164,8 +180,8 @@ impl Cache {
 
         let entry = dir.join(input.to_string());
         let record = |output| Record { stage, input, output, inputs };
-        if let Some(output) = intact(&entry)? {
-            return Ok(Output { path: entry.join("tree"), record: record(output), cached: true });
+        if let Some(output) = recorded(&entry)? {
+            return Ok(Output { record: record(output), tree: entry.join("tree"), verified: OnceCell::new() });
         }
 
         // The lock is ours, so whatever is here under this input was left by a run that was killed.
@@ -186,15 +202,21 @@ impl Cache {
         fs::rename(&temporary, &entry).with_context(|| format!("renaming into {}", entry.display()))?;
         remove(&scratch)?;
         progress.done(stage.name(), &format!("sha256:{output:#}"), started.elapsed());
-        Ok(Output { path: entry.join("tree"), record: record(output), cached: false })
+        Ok(Output { record: record(output), tree: entry.join("tree"), verified: OnceCell::from(()) })
     }
 }
 
-/// The recorded output digest of `entry`, if it is there and its tree still has it.
-fn intact(entry: &Path) -> anyhow::Result<Option<Sha256>> {
-    let Ok(text) = fs::read_to_string(entry.join("output")) else { return Ok(None) };
-    let Ok(recorded) = text.trim_end().parse::<Sha256>() else { return Ok(None) };
-    Ok((listing::of_directory(&entry.join("tree"))?.digest() == recorded).then_some(recorded))
+/// The output digest recorded in `entry`, if there is a finished one.
+fn recorded(entry: &Path) -> anyhow::Result<Option<Sha256>> {
+    let path = entry.join("output");
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        text => {
+            let text = text.with_context(|| format!("reading {}", path.display()))?;
+            let digest = text.trim_end().parse();
+            Ok(Some(digest.with_context(|| format!("{}: delete {} and build again", path.display(), entry.display()))?))
+        }
+    }
 }
 
 /// Removes a directory tree, also one whose directories a tool left unwritable.
@@ -240,19 +262,17 @@ mod tests {
     }
 
     #[test]
-    fn reuses_an_intact_entry_only() {
+    fn reuses_an_entry_and_notices_damage() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path().to_path_buf());
         let first = run(&cache, fill).unwrap();
-        assert!(!first.cached);
         let again = run(&cache, |_, _| panic!("must not run")).unwrap();
-        assert!(again.cached);
         assert_eq!(again.record, first.record);
+        assert_eq!(fs::read_to_string(again.tree().unwrap().join("f")).unwrap(), "content");
 
-        fs::write(first.path.join("f"), "tampered").unwrap();
-        let repaired = run(&cache, fill).unwrap();
-        assert!(!repaired.cached);
-        assert_eq!(repaired.record, first.record);
+        fs::write(first.tree().unwrap().join("f"), "tampered").unwrap();
+        let damaged = run(&cache, |_, _| panic!("must not run")).unwrap();
+        assert!(damaged.tree().unwrap_err().to_string().contains("has changed since it was made"));
     }
 
     #[test]
@@ -268,7 +288,7 @@ mod tests {
             assert_eq!(fs::read_dir(tree).unwrap().count(), 0);
             fill(tree, scratch)
         });
-        assert!(!output.unwrap().cached);
+        assert!(output.is_ok());
     }
 
     #[test]
