@@ -3,4 +3,8 @@
 //! Each stage is a function from one type to the next; none reads the environment or the clock, and only
 //! [`fetch`] and [`resolve`] touch the network.
 
+pub mod compression;
+pub mod deb;
+pub mod listing;
 pub mod progress;
+pub mod tar;

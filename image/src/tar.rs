@@ -1,0 +1,5 @@
+//! Tar archives: a strict, bounded reader for what Debian packages contain.
+
+mod read;
+
+pub use read::{Member, MemberKind, Reader};
