@@ -4,7 +4,12 @@
 //! [`fetch`] and [`resolve`] touch the network.
 
 pub mod compression;
+pub mod crates;
 pub mod deb;
+pub mod fetch;
 pub mod listing;
+pub mod lock;
 pub mod progress;
+pub mod request;
+pub mod store;
 pub mod tar;

@@ -1,0 +1,242 @@
+//! From a lock to a store that holds every file it names.
+//!
+//! A file is looked for in the store, then at content-addressed mirrors, then where it was published, then (for a
+//! `.deb`) at snapshot.debian.org by time and by SHA-1. Whatever a server says, only bytes with the locked SHA-256
+//! enter the store.
+
+mod http;
+
+use crate::crates::Crate;
+use crate::lock::{File, Lock, Package};
+use crate::progress::{Progress, Unit};
+use crate::request::Request;
+use crate::store::Store;
+use http::{Client, Failure};
+use measure::Sha256;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Downloads at a time. Debian's mirrors are happy with a handful from one client.
+const THREADS: usize = 6;
+/// Largest crate, in bytes; crates.io takes 10 MiB unless it makes an exception. `Cargo.lock` names no sizes.
+const MAX_CRATE: u64 = 64 << 20;
+
+/// Where to look, and for how long.
+#[derive(Debug, Clone)]
+pub struct Mirrors {
+    /// Base URLs of stores such as ours: a file is at `sha256/<2 digits>/<digest>` below. Asked first.
+    pub content: Vec<String>,
+    /// Base URLs of each archive.
+    pub archives: BTreeMap<String, Vec<String>>,
+    /// What snapshot.debian.org calls each archive.
+    pub snapshots: BTreeMap<String, String>,
+    /// Base URL of snapshot.debian.org.
+    pub snapshot: String,
+    /// Base URL of the crates.
+    pub crates: String,
+    /// When to give up.
+    pub patience: Patience,
+}
+
+/// When to give up on a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// To connect, and then to begin to answer.
+    pub connect: Duration,
+    /// Without a byte.
+    pub stall: Duration,
+    /// How often to try one URL as long as the failure may be temporary.
+    pub attempts: u32,
+    /// Pause before the second attempt; doubled for each further one.
+    pub pause: Duration,
+}
+
+impl Mirrors {
+    /// The request's mirrors.
+    pub fn new(request: &Request) -> Self {
+        let archives = request.archives.iter();
+        Self {
+            content: Vec::new(),
+            archives: archives.clone().map(|(name, archive)| (name.clone(), archive.mirrors.clone())).collect(),
+            snapshots: archives.map(|(name, archive)| (name.clone(), archive.snapshot.clone())).collect(),
+            snapshot: request.snapshot.clone(),
+            crates: "https://static.crates.io/crates".to_owned(),
+            patience: Patience {
+                connect: Duration::from_secs(20),
+                stall: Duration::from_secs(30),
+                attempts: 4,
+                pause: Duration::from_millis(500),
+            },
+        }
+    }
+
+    fn package(&self, lock: &Lock, package: &Package) -> Wanted {
+        let Package { name, version, archive, pool, size, sha256, sha1, .. } = package;
+        // As apt does: some servers take a plus sign in a path for a space.
+        let pool = pool.replace('+', "%2b");
+        let mut urls = self.pool(archive, &pool);
+        let mirrors = urls.len();
+        if let (Some(known), Some(locked)) = (self.snapshots.get(archive), lock.archive(archive)) {
+            urls.push(format!("{}/archive/{known}/{}/{pool}", self.snapshot, locked.snapshot));
+        }
+        urls.push(format!("{}/file/{sha1}", self.snapshot));
+        self.wanted(format!("{name} {version}"), *sha256, Some(*size), urls, mirrors)
+    }
+
+    pub(crate) fn pool(&self, archive: &str, path: &str) -> Vec<String> {
+        self.archives.get(archive).into_iter().flatten().map(|base| format!("{base}/{path}")).collect()
+    }
+
+    fn file(&self, file: &File) -> Wanted {
+        self.wanted(file.name.clone(), file.sha256, Some(file.size), vec![file.url.clone()], 1)
+    }
+
+    fn a_crate(&self, Crate { name, version, sha256 }: &Crate) -> Wanted {
+        let url = format!("{}/{name}/{name}-{version}.crate", self.crates).replace('+', "%2b");
+        self.wanted(format!("crate {name} {version}"), *sha256, None, vec![url], 1)
+    }
+
+    /// `mirrors` is how many of `urls` are live mirrors rather than snapshots.
+    pub(crate) fn wanted(
+        &self,
+        name: String,
+        sha256: Sha256,
+        size: Option<u64>,
+        urls: Vec<String>,
+        mirrors: usize,
+    ) -> Wanted {
+        let shard = sha256.to_string().chars().take(2).collect::<String>();
+        let content = self.content.iter().map(|base| format!("{base}/sha256/{shard}/{sha256}"));
+        let mirrors = mirrors + self.content.len();
+        Wanted { name, sha256, size, urls: content.chain(urls).collect(), mirrors }
+    }
+}
+
+/// A file to fetch.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    name: String,
+    sha256: Sha256,
+    size: Option<u64>,
+    urls: Vec<String>,
+    mirrors: usize,
+}
+
+/// What a fetch did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetched {
+    /// Files that were in the store already.
+    pub present: usize,
+    /// Files that entered the store.
+    pub fetched: usize,
+}
+
+/// Locked files that nobody has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Each of them, in the lock's order.
+    pub files: Vec<MissingFile>,
+}
+
+/// A locked file that nobody has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingFile {
+    /// Name and version.
+    pub name: String,
+    /// Whether every mirror answered, and said that it does not have the file: the lock is stale.
+    pub gone: bool,
+    /// What each URL said.
+    pub tried: Vec<String>,
+}
+
+impl std::error::Error for Missing {}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} locked files could not be had:", self.files.len())?;
+        for file in &self.files {
+            writeln!(f, "  {}{}", file.name, if file.gone { " (dropped by every mirror)" } else { "" })?;
+            file.tried.iter().try_for_each(|tried| writeln!(f, "    {tried}"))?;
+        }
+        match self.files.iter().all(|file| file.gone) {
+            true => f.write_str(
+                "the lock is stale: run `cargo xtask lock --update`, or `cargo xtask fetch --mirror URL` with an \
+                 archive of this release, or wait for snapshot.debian.org",
+            ),
+            false => f.write_str("check the network and run `cargo xtask fetch` again; it resumes"),
+        }
+    }
+}
+
+/// Fetches every package and file of `lock`, and `crates`, into `store`.
+///
+/// Fails with [`Missing`] if something could not be had, after having fetched the rest.
+pub fn fetch(
+    lock: &Lock,
+    crates: &[Crate],
+    store: &Store,
+    mirrors: &Mirrors,
+    progress: &dyn Progress,
+) -> anyhow::Result<Fetched> {
+    let packages = lock.packages.iter().map(|package| mirrors.package(lock, package));
+    let files = lock.files.iter().map(|file| mirrors.file(file));
+    let crates = crates.iter().map(|each| mirrors.a_crate(each));
+    fetch_all(packages.chain(files).chain(crates).collect(), store, mirrors.patience, progress)
+}
+
+/// Fetches each of `wanted`.
+pub(crate) fn fetch_all(
+    wanted: Vec<Wanted>,
+    store: &Store,
+    patience: Patience,
+    progress: &dyn Progress,
+) -> anyhow::Result<Fetched> {
+    let total = wanted.len();
+    let wanted: Vec<Wanted> = wanted.into_iter().filter(|each| !store.holds(&each.sha256, each.size)).collect();
+    let present = total - wanted.len();
+    let (start, bytes) = (Instant::now(), wanted.iter().filter_map(|each| each.size).sum());
+    let bar = progress.bar("fetch", bytes, Unit::Bytes);
+    let client = Client::new(patience);
+    let next = AtomicUsize::new(0);
+    let outcome: Mutex<(Vec<(usize, MissingFile)>, Option<anyhow::Error>)> = Mutex::default();
+    let work = || {
+        while let Some((at, each)) = wanted.get(next.load(Ordering::Relaxed)).and_then(|_more| {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            Some((at, wanted.get(at)?))
+        }) {
+            bar.note(&each.name);
+            let Err(failure) = client.obtain(each, store, &*bar) else { continue };
+            let mut outcome = outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            match failure {
+                Failure::Nowhere(file) => outcome.0.push((at, file)),
+                Failure::Local(error) => {
+                    // A full disk will not get better: let the other threads stop, too.
+                    next.store(wanted.len(), Ordering::Relaxed);
+                    outcome.1.get_or_insert(error);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS.min(wanted.len()) {
+            scope.spawn(work);
+        }
+    });
+    drop(bar);
+    let (mut missing, local) = outcome.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(error) = local {
+        return Err(error);
+    }
+    let fetched = wanted.len() - missing.len();
+    if fetched > 0 {
+        progress.done("fetch", &format!("{fetched} files"), start.elapsed());
+    }
+    missing.sort_by_key(|(at, _)| *at);
+    match missing.is_empty() {
+        true => Ok(Fetched { present, fetched }),
+        false => Err(Missing { files: missing.into_iter().map(|(_, file)| file).collect() }.into()),
+    }
+}
