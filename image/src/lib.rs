@@ -11,5 +11,6 @@ pub mod listing;
 pub mod lock;
 pub mod progress;
 pub mod request;
+pub mod sandbox;
 pub mod store;
 pub mod tar;

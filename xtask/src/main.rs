@@ -10,6 +10,7 @@ use report::Answer;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    image::sandbox::entry();
     let flags = flags::Flags::parse();
     let command = flags.command.name();
     let answer = run(&flags);
