@@ -14,3 +14,4 @@ pub mod request;
 pub mod sandbox;
 pub mod store;
 pub mod tar;
+pub mod tree;
