@@ -4,9 +4,12 @@
 //! [`fetch`] and [`resolve`] touch the network.
 
 pub mod compression;
+pub mod cpio;
 pub mod crates;
 pub mod deb;
 pub mod fetch;
+pub mod filetree;
+pub mod hash;
 pub mod listing;
 pub mod lock;
 pub mod progress;
