@@ -4,17 +4,16 @@
 //! [`fetch`] and [`resolve`] touch the network.
 
 pub mod compression;
-pub mod cpio;
 pub mod crates;
 pub mod deb;
 pub mod fetch;
-pub mod filetree;
-pub mod hash;
 pub mod listing;
 pub mod lock;
+pub mod manifest;
 pub mod progress;
+pub mod provenance;
 pub mod request;
+pub mod rootfs;
 pub mod sandbox;
 pub mod store;
 pub mod tar;
-pub mod tree;
