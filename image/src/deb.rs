@@ -5,14 +5,13 @@ mod ar;
 mod tree;
 
 use crate::compression::{Capped, Compression};
+use crate::hash;
 use crate::listing::{Entry, Kind, TreePath};
 use crate::tar::{MemberKind, Reader};
 use anyhow::{Context as _, bail, ensure};
-use measure::Sha256;
-use sha2::Digest as _;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write};
+use std::io::{BufRead as _, BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use tree::Tree;
 
@@ -144,11 +143,14 @@ fn entry(
 ) -> anyhow::Result<Entry> {
     let kind = match member.kind {
         MemberKind::File(size) => {
-            let mut file = tree.map(|tree| tree.create(&member.path)).transpose()?;
-            let sha256 = copy(tar, file.as_mut().map(|file| file as &mut dyn Write))?;
-            if let Some(file) = &file {
-                tree::finish(file, member.mode, member.mtime)?;
-            }
+            let sha256 = if let Some(tree) = tree {
+                let mut file = tree.create(&member.path)?;
+                let (_, sha256) = hash::copy(tar, &mut file).context("writing its content")?;
+                tree::finish(&file, member.mode, member.mtime)?;
+                sha256
+            } else {
+                hash::copy(tar, &mut std::io::sink()).context("reading its content")?.1
+            };
             Kind::File { size, sha256 }
         }
         MemberKind::Directory => {
@@ -170,22 +172,6 @@ fn entry(
         MemberKind::Other(what) => bail!("it is {what}; expected files, directories and links"),
     };
     Ok(Entry { path: member.path, kind, mode: member.mode, uid: member.uid, gid: member.gid })
-}
-
-/// Hashes all of `from`, writing it to `to` as well.
-fn copy(from: &mut dyn Read, mut to: Option<&mut dyn Write>) -> anyhow::Result<Sha256> {
-    let mut hash = sha2::Sha256::new();
-    let mut buffer = [0; 1 << 16];
-    loop {
-        let read = from.read(&mut buffer).context("reading its content")?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
-            return Ok(Sha256::new(hash.finalize().into()));
-        };
-        hash.update(bytes);
-        if let Some(to) = &mut to {
-            to.write_all(bytes).context("writing its content")?;
-        }
-    }
 }
 
 /// Parses one stanza of `Key: value` lines with continuation lines.

@@ -4,9 +4,12 @@
 //! [`fetch`] and [`resolve`] touch the network.
 
 pub mod compression;
+pub mod cpio;
 pub mod crates;
 pub mod deb;
 pub mod fetch;
+pub mod filetree;
+pub mod hash;
 pub mod listing;
 pub mod lock;
 pub mod manifest;
@@ -17,3 +20,4 @@ pub mod rootfs;
 pub mod sandbox;
 pub mod store;
 pub mod tar;
+pub mod tree;

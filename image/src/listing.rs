@@ -1,9 +1,12 @@
 //! What is in a tree of files: one [`Entry`] per path, in raw byte order, and a text form whose digest
 //! names the whole tree. The text is specified in docs/formats.md.
 
+mod directory;
 mod path;
+mod text;
 
 pub use path::{MAX_NAME, MAX_PATH, PathError, TreePath};
+pub use text::ListingError;
 
 use measure::Sha256;
 
@@ -57,4 +60,50 @@ pub enum Kind {
     Fifo,
     /// A socket.
     Socket,
+}
+
+/// The entries of a whole tree, sorted by path, each path once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing(Vec<Entry>);
+
+/// SHA-256 of a listing's text: names a tree's content, owners and modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct TreeDigest(pub Sha256);
+
+impl Listing {
+    /// Sorts `entries`; an error if a path appears twice.
+    pub fn new(mut entries: Vec<Entry>) -> Result<Self, ListingError> {
+        entries.sort_by(|left, right| left.path.cmp(&right.path));
+        for pair in entries.windows(2) {
+            if let [left, right] = pair
+                && left.path == right.path
+            {
+                return Err(ListingError::Duplicate(left.path.clone()));
+            }
+        }
+        Ok(Self(entries))
+    }
+
+    /// The entries, sorted by path.
+    pub fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
+    /// What stands at `path`.
+    pub fn find(&self, path: &TreePath) -> Option<&Entry> {
+        let at = self.0.binary_search_by(|entry| entry.path.cmp(path)).ok()?;
+        self.0.get(at)
+    }
+
+    /// The digest of the text form.
+    pub fn digest(&self) -> TreeDigest {
+        TreeDigest(Sha256::of(self.to_string().as_bytes()))
+    }
+}
+
+impl std::fmt::Display for TreeDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
 }

@@ -147,7 +147,7 @@ fn nothing_leaves_the_tree() -> Outcome {
         (vec![link("./", "/etc")], "can only be a directory"),
         (vec![member("./d", b'5', "", 0o755, b"data")], "not a file but has 4 bytes"),
         (vec![member("x", b'L', "", 0, &[b'a'; 20_000])], "extended header of 20000 bytes"),
-        (vec![oversized], "reading its content"),
+        (vec![oversized], "bytes before the end of a member"),
         (vec![bad_sum], "checksum"),
     ]
     .into_iter()

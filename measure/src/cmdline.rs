@@ -309,7 +309,7 @@ impl<'a> Tokens<'a> {
         };
         let Some(value) = matches(token) else { return Err(self.wrong(expected, token)) };
         self.rest = rest;
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         Ok((token, value))
     }
 
@@ -319,7 +319,7 @@ impl<'a> Tokens<'a> {
         let disk_key = |name| DISK_KEYS.iter().any(|field| key(found) == format!("vitrine.{name}.{field}"));
         let fault = if found.is_empty() {
             Fault::Empty
-        } else if self.all.iter().take(self.at - 1).any(same_key) {
+        } else if self.all.iter().take(self.at.saturating_sub(1)).any(same_key) {
             Fault::Duplicate
         } else if FIXED.iter().chain(&["vitrine.tee", "console"]).any(same_key)
             || ["root", "model"].into_iter().any(disk_key)

@@ -42,6 +42,37 @@ impl Digest<48> {
     }
 }
 
+/// Declares a digest that means one particular thing; its text form is the digest's.
+macro_rules! digest_newtype {
+    ($(#[$doc:meta])* $name:ident($digest:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+        pub struct $name(pub $digest);
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                core::fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                core::fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl core::str::FromStr for $name {
+            type Err = $crate::digest::ParseDigestError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+pub(crate) use digest_newtype;
+
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -68,8 +99,9 @@ impl<const N: usize> FromStr for Digest<N> {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, ParseDigestError> {
-        if text.len() != 2 * N {
-            return Err(ParseDigestError::Length { expected: 2 * N, found: text.len() });
+        let expected = N.saturating_mul(2);
+        if text.len() != expected {
+            return Err(ParseDigestError::Length { expected, found: text.len() });
         }
         let mut bytes = [0; N];
         parse_hex(text, &mut bytes)?;
@@ -81,12 +113,12 @@ impl<const N: usize> FromStr for Digest<N> {
 fn parse_hex(text: &str, out: &mut [u8]) -> Result<(), ParseDigestError> {
     for (at, found) in text.char_indices() {
         let digit = match found {
-            '0'..='9' => found as u8 - b'0',
-            'a'..='f' => found as u8 - b'a' + 10,
-            _ => return Err(ParseDigestError::Character { found, at }),
+            '0'..='9' | 'a'..='f' => found.to_digit(16),
+            _ => None,
         };
+        let digit = digit.ok_or(ParseDigestError::Character { found, at })?;
         if let Some(byte) = out.get_mut(at / 2) {
-            *byte = *byte << 4 | digit;
+            *byte = *byte << 4 | digit as u8;
         }
     }
     Ok(())
@@ -95,7 +127,7 @@ fn parse_hex(text: &str, out: &mut [u8]) -> Result<(), ParseDigestError> {
 /// Bytes of any length from lowercase hexadecimal: a salt on a command line, a raw signature.
 pub fn bytes_from_hex(text: &str) -> Result<Vec<u8>, ParseDigestError> {
     if !text.len().is_multiple_of(2) {
-        return Err(ParseDigestError::Length { expected: text.len() + 1, found: text.len() });
+        return Err(ParseDigestError::Length { expected: text.len().saturating_add(1), found: text.len() });
     }
     let mut bytes = vec![0; text.len() / 2];
     parse_hex(text, &mut bytes)?;

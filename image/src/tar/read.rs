@@ -1,11 +1,10 @@
 //! A streaming reader with limits; the `tar` crate parses the header's fields.
 
+use super::BLOCK;
 use crate::listing::TreePath;
 use anyhow::{Context as _, ensure};
 use std::io::Read;
 
-/// Length of a header and of every alignment.
-const BLOCK: u64 = 512;
 /// Longest long name, long link or pax record set. Linux's paths end at 4 KiB.
 const MAX_EXTENSION: u64 = 16 * 1024;
 

@@ -1,0 +1,66 @@
+//! Mounts, and the hand-over to systemd.
+
+use std::convert::Infallible;
+use std::ffi::CStr;
+use std::fs;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount as sys_mount};
+use nix::unistd::{chdir, chroot, execve};
+
+use crate::log::Stages;
+use crate::{Doing as _, Failure};
+
+/// The root's first program.
+const SYSTEMD: &CStr = c"/usr/lib/systemd/systemd";
+/// Where the root is mounted before it becomes `/`.
+const NEW_ROOT: &str = "/root";
+/// What moves into it.
+const MOVED: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
+
+/// Mounts /dev, /proc, /sys and /run.
+pub(crate) fn mount_kernel_file_systems() -> Result<(), Failure> {
+    let strict = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    for (kind, at, flags, options) in [
+        ("devtmpfs", "/dev", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "mode=0755"),
+        ("proc", "/proc", strict, ""),
+        ("sysfs", "/sys", strict, ""),
+        ("tmpfs", "/run", strict, "mode=0755,size=20%,nr_inodes=800k"),
+    ] {
+        fs::create_dir_all(at).doing(format!("creating {at}"))?;
+        mount_at(kind, kind, at, flags, options)?;
+    }
+    fs::create_dir_all(NEW_ROOT).doing(format!("creating {NEW_ROOT}"))
+}
+
+/// Mounts the root and, inside it at /model, the model.
+pub(crate) fn mount(root: &Path, model: &Path) -> Result<(), Failure> {
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+    mount_at(&root.display().to_string(), "erofs", NEW_ROOT, flags, "")?;
+    let model_at = format!("{NEW_ROOT}/model");
+    mount_at(&model.display().to_string(), "erofs", &model_at, flags | MsFlags::MS_NOEXEC, "")
+}
+
+/// Leaves the stage times in /run/vitrine/boot.jsonl, frees the initrd, makes the new root `/` and becomes systemd.
+pub(crate) fn hand_over(stages: &Stages) -> Result<Infallible, Failure> {
+    fs::create_dir("/run/vitrine")
+        .and_then(|()| fs::write("/run/vitrine/boot.jsonl", stages.json_lines()))
+        .doing("writing /run/vitrine/boot.jsonl")?;
+    fs::remove_file("/init").and_then(|()| fs::remove_dir_all("/modules")).doing("emptying the initrd")?;
+    for from in MOVED {
+        let to = format!("{NEW_ROOT}{from}");
+        sys_mount(Some(from), to.as_str(), None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+            .doing(format!("moving {from} to {to}"))?;
+    }
+    // chroot alone would leave the initrd's directory as the root of the mount namespace.
+    chdir(NEW_ROOT)
+        .and_then(|()| sys_mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>))
+        .and_then(|()| chroot("."))
+        .and_then(|()| chdir("/"))
+        .doing("switching to the new root")?;
+    execve::<&CStr, &CStr>(SYSTEMD, &[SYSTEMD], &[]).doing("starting /usr/lib/systemd/systemd")
+}
+
+fn mount_at(source: &str, kind: &str, at: &str, flags: MsFlags, options: &str) -> Result<(), Failure> {
+    sys_mount(Some(source), at, Some(kind), flags, Some(options)).doing(format!("mounting {source} ({kind}) at {at}"))
+}
