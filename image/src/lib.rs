@@ -10,6 +10,7 @@ pub mod deb;
 pub mod fetch;
 pub mod filetree;
 pub mod hash;
+pub mod launch;
 pub mod listing;
 pub mod lock;
 pub mod manifest;

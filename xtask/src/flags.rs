@@ -13,11 +13,16 @@ pub(crate) struct Flags {
 }
 
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {}
+pub(crate) enum Command {
+    /// Boot the image in QEMU.
+    Launch(crate::launch::Launch),
+}
 
 impl Command {
     /// The command's name in JSON answers.
     pub(crate) fn name(&self) -> &'static str {
-        match *self {}
+        match self {
+            Self::Launch(_) => "launch",
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! parses a format or knows an ABI.
 
 mod flags;
+mod launch;
 mod report;
 mod workspace;
 
@@ -18,5 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
-    match flags.command {}
+    match &flags.command {
+        flags::Command::Launch(flags) => launch::run(flags),
+    }
 }

@@ -64,6 +64,12 @@ impl Terminal {
         let target = if fancy { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self { bars: MultiProgress::with_draw_target(target), fancy }
     }
+
+    /// Says what nobody may miss.
+    pub(crate) fn warn(&self, text: &str) {
+        let line = format!("{:>12}  {text}", "WARNING");
+        let _closed = if self.fancy { self.bars.println(line) } else { writeln!(std::io::stderr(), "{line}") };
+    }
 }
 
 impl Progress for Terminal {

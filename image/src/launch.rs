@@ -1,0 +1,220 @@
+//! Boots an image in QEMU. What QEMU is told is data ([`Machine::argv`]); [`Guest`] runs it from the tools tree.
+//!
+//! QEMU itself, the devices it emulates and the firmware tables it makes belong to the host: nothing here is trusted
+//! by the guest, and nothing here needs to be.
+
+mod dist;
+mod guest;
+mod interrupts;
+
+pub use dist::Dist;
+pub use guest::{Guest, Readiness, free_port};
+pub use interrupts::Interrupts;
+
+/// The port the agent listens on in the guest.
+const GUEST_PORT: u16 = 8080;
+
+/// The CPU model of the first column of the shape table. It has AVX2 and runs under emulation as well.
+const CPU: &str = "EPYC-v4";
+
+/// The launch policy: SMT allowed, debugging not; bit 17 must be one (AMD 56860, table 9).
+const SNP_POLICY: &str = "0x30000";
+
+/// A virtual machine, as QEMU is told about it. Paths are those QEMU sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Real hardware or emulation.
+    pub platform: Platform,
+    /// The kernel image.
+    pub kernel: String,
+    /// The initrd.
+    pub initrd: String,
+    /// The kernel's command line, byte for byte.
+    pub command_line: String,
+    /// The disk with the root file system and its hash tree.
+    pub root: String,
+    /// The disk with the model.
+    pub model: String,
+    /// The file that gets what the guest writes to its serial port.
+    pub console: String,
+    /// How many virtual CPUs; measured on real hardware.
+    pub vcpus: u16,
+    /// Memory in MiB; not measured.
+    pub memory_mib: u32,
+    /// The loopback port of the host that leads to the agent.
+    pub port: u16,
+}
+
+/// What isolates the guest from the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platform {
+    /// AMD SEV-SNP, with kernel, initrd and command line in the launch digest.
+    SevSnp {
+        /// The measured firmware (OVMF's AmdSev build).
+        firmware: String,
+    },
+    /// Nothing: software emulation.
+    Simulated(Firmware),
+}
+
+/// What runs before the kernel under emulation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Firmware {
+    /// QEMU's own BIOS.
+    SeaBios,
+    /// Any UEFI firmware in one file.
+    Uefi(String),
+    /// The measured firmware with the page of hashes that the secure processor would have put into memory. The
+    /// firmware refuses kernel, initrd and command line unless they have these hashes.
+    Measured {
+        /// The firmware.
+        firmware: String,
+        /// The file with the 4 KiB page.
+        page: String,
+        /// Where the page belongs in guest memory.
+        gpa: u64,
+    },
+}
+
+impl Machine {
+    /// QEMU's arguments, one group (an option and its value) after the other, without the program's name.
+    pub fn argv(&self) -> Vec<Vec<String>> {
+        let mut argv = Argv(Vec::new());
+        argv.group(&["-no-user-config"]).group(&["-nodefaults"]).group(&["-no-reboot"]).group(&["-display", "none"]);
+        match &self.platform {
+            Platform::SevSnp { firmware } => {
+                argv.group(&["-accel", "kvm"])
+                    .group(&["-machine", "q35,confidential-guest-support=sev0,memory-backend=ram1"])
+                    .group(&[
+                        "-object",
+                        &format!("memory-backend-memfd,id=ram1,size={}M,share=true,prealloc=false", self.memory_mib),
+                    ])
+                    .group(&[
+                        "-object",
+                        &format!(
+                            "sev-snp-guest,id=sev0,policy={SNP_POLICY},kernel-hashes=on,cbitpos=51,reduced-phys-bits=1"
+                        ),
+                    ])
+                    .group(&["-bios", firmware]);
+            }
+            Platform::Simulated(firmware) => {
+                argv.group(&["-accel", "tcg,thread=multi"]).group(&["-machine", "q35"]);
+                match firmware {
+                    Firmware::SeaBios => {}
+                    Firmware::Uefi(firmware) => {
+                        argv.group(&["-bios", firmware]);
+                    }
+                    Firmware::Measured { firmware, page, gpa } => {
+                        let loader = format!("loader,file={},addr={gpa:#x},force-raw=on", value(page));
+                        argv.group(&["-bios", firmware]).group(&["-device", &loader]);
+                    }
+                }
+            }
+        }
+        argv.group(&["-cpu", CPU])
+            .group(&["-smp", &self.vcpus.to_string()])
+            .group(&["-m", &format!("{}M", self.memory_mib)])
+            .group(&["-kernel", &self.kernel])
+            .group(&["-initrd", &self.initrd])
+            .group(&["-append", &self.command_line])
+            .disk("root", &self.root)
+            .disk("model", &self.model)
+            .group(&["-netdev", &format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{}-:{GUEST_PORT}", self.port)])
+            // Without an empty romfile QEMU offers the firmware a network boot program.
+            .group(&["-device", "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,romfile="])
+            .group(&["-serial", &format!("file:{}", value(&self.console))]);
+        argv.0
+    }
+}
+
+/// Arguments in groups.
+struct Argv(Vec<Vec<String>>);
+
+impl Argv {
+    fn group(&mut self, group: &[&str]) -> &mut Self {
+        self.0.push(group.iter().map(|&part| part.to_owned()).collect());
+        self
+    }
+
+    /// A read-only disk whose serial number tells the guest what it is.
+    fn disk(&mut self, name: &str, file: &str) -> &mut Self {
+        let drive = format!("if=none,id={name},file={},format=raw,readonly=on", value(file));
+        // A confidential guest shares only bounce buffers, which the driver uses when told of a platform IOMMU.
+        let device = format!("virtio-blk-pci,drive={name},serial=vitrine-{name},disable-legacy=on,iommu_platform=on");
+        self.group(&["-drive", &drive]).group(&["-device", &device])
+    }
+}
+
+/// `text` as a value in QEMU's comma-separated options.
+fn value(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(platform: Platform) -> Vec<String> {
+        let machine = Machine {
+            platform,
+            kernel: "/d/vmlinuz".into(),
+            initrd: "/d/initrd".into(),
+            command_line: "a b".into(),
+            root: "/d/a,b".into(),
+            model: "/d/model.raw".into(),
+            console: "/w/console".into(),
+            vcpus: 4,
+            memory_mib: 512,
+            port: 1234,
+        };
+        machine.argv().iter().map(|group| group.join(" ")).collect()
+    }
+
+    const FIRST: [&str; 4] = ["-no-user-config", "-nodefaults", "-no-reboot", "-display none"];
+    const LAST: [&str; 13] = [
+        "-cpu EPYC-v4",
+        "-smp 4",
+        "-m 512M",
+        "-kernel /d/vmlinuz",
+        "-initrd /d/initrd",
+        "-append a b",
+        "-drive if=none,id=root,file=/d/a,,b,format=raw,readonly=on",
+        "-device virtio-blk-pci,drive=root,serial=vitrine-root,disable-legacy=on,iommu_platform=on",
+        "-drive if=none,id=model,file=/d/model.raw,format=raw,readonly=on",
+        "-device virtio-blk-pci,drive=model,serial=vitrine-model,disable-legacy=on,iommu_platform=on",
+        "-netdev user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:1234-:8080",
+        "-device virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,romfile=",
+        "-serial file:/w/console",
+    ];
+
+    #[test]
+    fn qemu_is_told_everything() {
+        let snp = [
+            "-accel kvm",
+            "-machine q35,confidential-guest-support=sev0,memory-backend=ram1",
+            "-object memory-backend-memfd,id=ram1,size=512M,share=true,prealloc=false",
+            "-object sev-snp-guest,id=sev0,policy=0x30000,kernel-hashes=on,cbitpos=51,reduced-phys-bits=1",
+            "-bios /d/ovmf.fd",
+        ];
+        let bios = ["-accel tcg,thread=multi", "-machine q35"];
+        let uefi = ["-accel tcg,thread=multi", "-machine q35", "-bios /d/ovmf.fd"];
+        let page = "-device loader,file=/w/page,addr=0x810000,force-raw=on";
+        let measured = [uefi[0], uefi[1], uefi[2], page];
+        let firmware = || "/d/ovmf.fd".to_owned();
+        for (platform, middle) in [
+            (Platform::SevSnp { firmware: firmware() }, &snp[..]),
+            (Platform::Simulated(Firmware::SeaBios), &bios[..]),
+            (Platform::Simulated(Firmware::Uefi(firmware())), &uefi[..]),
+            (
+                Platform::Simulated(Firmware::Measured {
+                    firmware: firmware(),
+                    page: "/w/page".into(),
+                    gpa: 0x81_0000,
+                }),
+                &measured[..],
+            ),
+        ] {
+            assert_eq!(lines(platform), [&FIRST[..], middle, &LAST[..]].concat());
+        }
+    }
+}

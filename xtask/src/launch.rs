@@ -1,0 +1,229 @@
+//! `cargo xtask launch`: the image in QEMU, on SEV-SNP hardware or in software emulation.
+
+use anyhow::{Context as _, bail, ensure};
+use image::launch::{Dist, Firmware, Guest, Interrupts, Machine, Platform, Readiness, free_port};
+use image::progress::{Progress as _, Unit};
+use measure::Sha256;
+use measure::cmdline::Tee;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::report::{Answer, Terminal};
+use crate::workspace;
+
+/// How long the guest may take until it is ready; emulation on a busy machine needs a tenth of it.
+const READY: Duration = Duration::from_secs(240);
+
+/// How many lines of the console are quoted when the guest does not get ready.
+const QUOTED: usize = 20;
+
+/// What `launch` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Launch {
+    /// The output directory of `build`.
+    #[arg(default_value = "dist")]
+    dist: PathBuf,
+
+    /// Emulate the machine in software: nothing protects the guest, and its measured command line says so.
+    #[arg(long)]
+    simulate: bool,
+
+    /// Print QEMU's command line and do nothing else.
+    #[arg(long)]
+    print: bool,
+
+    /// End the guest once it is ready, instead of serving until interrupted.
+    #[arg(long)]
+    once: bool,
+
+    /// What runs before the kernel in a simulation.
+    #[arg(long, value_enum, default_value_t = FirmwareFlag::Measured, requires = "simulate")]
+    firmware: FirmwareFlag,
+
+    /// Virtual CPUs; on hardware their number is part of the launch digest.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    vcpus: u16,
+
+    /// Memory in MiB.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..))]
+    memory: u32,
+
+    /// The loopback port that leads to the agent; a free one by default.
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum FirmwareFlag {
+    /// The measured one, which checks kernel, initrd and command line.
+    Measured,
+    /// QEMU's BIOS, which checks nothing.
+    Seabios,
+}
+
+/// Boots the image, or prints how.
+pub(crate) fn run(flags: &Launch) -> anyhow::Result<Answer> {
+    let dist = Dist::open(&flags.dist)?;
+    let port = flags.port.map_or_else(free_port, Ok)?;
+    // Kept when the guest has ended, for a look at the console; one per port, because ports tell guests apart.
+    let cache = workspace::cache()?;
+    let work = cache.join("launch").join(port.to_string());
+    fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+    let machine = machine(flags, &dist, port, &work)?;
+    if flags.print {
+        return Ok(printed(&machine));
+    }
+    if !flags.simulate {
+        hardware()?;
+    }
+
+    let mut interrupts = Interrupts::take()?;
+    let mut interrupted = || interrupts.pending();
+    let terminal = Terminal::new();
+    let tools = tools(&dist, &cache)?;
+    if flags.simulate {
+        terminal.warn("SIMULATED HARDWARE: the host can read and change this guest; no client should trust it");
+    }
+    let mut guest = Guest::start(&machine, &tools, &work)?;
+    let readiness = {
+        let bar = terminal.bar("boot", 0, Unit::Items);
+        guest.wait(READY, &*bar, &mut interrupted)?
+    };
+    let (boot, took) = match readiness {
+        Readiness::Serving { boot, took } => (boot, took),
+        Readiness::Interrupted => bail!("interrupted before the guest was ready"),
+        Readiness::Stopped { took } => {
+            let console = guest.console()?;
+            guest.end()?;
+            let reason = format!("the guest stopped after {:.1} s without ever serving", took.as_secs_f64());
+            return Ok(not_ready(reason, &console, &machine));
+        }
+        Readiness::Neither => {
+            let reason = format!("the guest was not ready after {} s", READY.as_secs());
+            return Ok(not_ready(reason, &guest.console()?, &machine));
+        }
+    };
+    let url = guest.url().to_owned();
+    terminal.done("serving", &url, took);
+    let stages: serde_json::Value =
+        serde_json::from_str(&boot).with_context(|| format!("parsing what {url}/boot answered"))?;
+    let payload = serde_json::json!({
+        "url": url, "seconds": took.as_secs_f64(), "boot": stages, "console": machine.console,
+    });
+    if !flags.once && !guest.serve(&mut interrupted)? {
+        let console = guest.console()?;
+        guest.end()?;
+        return Ok(not_ready("the guest stopped by itself".to_owned(), &console, &machine));
+    }
+    Ok(Answer { yes: true, reason: format!("the guest was ready on {url}"), text: format!("{url}\n"), payload })
+}
+
+fn machine(flags: &Launch, dist: &Dist, port: u16, work: &Path) -> anyhow::Result<Machine> {
+    let tee = if flags.simulate { Tee::Simulated } else { Tee::Snp };
+    let command_line = dist.command_line(tee)?;
+    let in_work = |name| {
+        let path = work.join(name);
+        path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
+    };
+    let platform = match (flags.simulate, flags.firmware) {
+        (false, _) => Platform::SevSnp { firmware: dist.path("ovmf.fd") },
+        (true, FirmwareFlag::Seabios) => Platform::Simulated(Firmware::SeaBios),
+        (true, FirmwareFlag::Measured) => {
+            Platform::Simulated(dist.measured_firmware(&command_line, &in_work("hashes.page")?)?)
+        }
+    };
+    let machine = dist.machine(platform, command_line, in_work("console.log")?, port);
+    Ok(Machine { vcpus: flags.vcpus, memory_mib: flags.memory, ..machine })
+}
+
+/// The tools tree this build was made with, which has its QEMU.
+fn tools(dist: &Dist, cache: &Path) -> anyhow::Result<PathBuf> {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        stage: String,
+        input: Sha256,
+    }
+    let path = dist.path("stages.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let stages: Vec<Record> = serde_json::from_str(&text).with_context(|| format!("parsing {path}"))?;
+    let record = stages.iter().find(|record| record.stage == "tools");
+    let input = record.with_context(|| format!("{path}: expected a stage \"tools\", found none"))?.input;
+    let tree = cache.join("stages/tools").join(input.to_string()).join("tree");
+    ensure!(
+        tree.is_dir(),
+        "the tools this image was built with are not in the cache ({}); run `cargo xtask build`",
+        tree.display()
+    );
+    Ok(tree)
+}
+
+/// Refuses a host without SEV-SNP, naming everything that is missing.
+fn hardware() -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    for (device, what) in [("/dev/kvm", "hardware virtualisation"), ("/dev/sev", "the AMD secure processor's driver")] {
+        if !Path::new(device).try_exists().with_context(|| format!("looking for {device}"))? {
+            missing.push(format!("{device} ({what})"));
+        }
+    }
+    ensure!(
+        missing.is_empty(),
+        "this host cannot start SEV-SNP guests, missing: {}; --simulate boots the same image in software, --print \
+         shows the command for a host that can",
+        missing.join(", "),
+    );
+    Ok(())
+}
+
+fn printed(machine: &Machine) -> Answer {
+    let argv = machine.argv();
+    let lines = argv.iter().map(|group| group.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(" "));
+    let text = std::iter::once("qemu-system-x86_64".to_owned()).chain(lines).collect::<Vec<_>>().join(" \\\n  ");
+    let flat: Vec<&String> = argv.iter().flatten().collect();
+    Answer {
+        yes: true,
+        reason: "printed".to_owned(),
+        text: text + "\n",
+        payload: serde_json::json!({ "program": "qemu-system-x86_64", "argv": flat }),
+    }
+}
+
+/// `word` as a POSIX shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn not_ready(reason: String, console: &[String], machine: &Machine) -> Answer {
+    let quoted = &console[console.len().saturating_sub(QUOTED)..];
+    let reason = match quoted {
+        [] => format!("{reason}; its console {} is empty", machine.console),
+        lines => format!("{reason}; the last lines of its console {}:\n{}", machine.console, lines.join("\n")),
+    };
+    let payload = serde_json::json!({ "console": machine.console, "last_lines": quoted });
+    Answer { yes: false, reason, text: String::new(), payload }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_survive_a_shell() {
+        for (word, expected) in [
+            ("-machine", "-machine"),
+            ("a=b,c", "a=b,c"),
+            ("two words", "'two words'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+            ("$HOME", "'$HOME'"),
+            ("päth", "'päth'"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}
