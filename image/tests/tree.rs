@@ -12,6 +12,9 @@ fn package(dir: &Path, name: &str, links: &[(&str, &str)], files: &[&str]) -> (P
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_entry_type(tar::EntryType::Symlink);
     header.set_size(0);
     for (path, target) in links {
