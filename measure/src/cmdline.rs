@@ -8,7 +8,8 @@ use core::num::NonZeroU64;
 use core::str::FromStr;
 
 use crate::Sha256;
-use crate::digest::{Digest, Hex};
+use crate::guid::Guid;
+use crate::verity::VerityRoot;
 
 /// Bytes a command line may have: x86 keeps 2048 (`COMMAND_LINE_SIZE`), of which one is the final NUL.
 pub const MAX_LEN: usize = 2047;
@@ -87,52 +88,20 @@ impl fmt::Display for Tee {
     }
 }
 
-/// The unique GUID of a GPT partition, as the bytes of RFC 9562, which is the order of its text form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartUuid(pub [u8; 16]);
-
-impl PartUuid {
-    /// The 16 bytes as a GPT entry holds them: the first three fields little-endian (UEFI 2.10, appendix A).
-    pub const fn to_gpt(self) -> [u8; 16] {
-        let [a, b, c, d, e, f, g, h, rest @ ..] = self.0;
-        let [i, j, k, l, m, n, o, p] = rest;
-        [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
-    }
-}
-
-impl fmt::Display for PartUuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g, h, i, j, k, node @ ..] = self.0;
-        let (time_low, time_mid) = ([a, b, c, d], [e, g]);
-        let (version, variant) = ([h, i], [j, k]);
-        write!(f, "{}-{}-{}-{}-{}", Hex(&time_low), Hex(&time_mid), Hex(&version), Hex(&variant), Hex(&node))
-    }
-}
-
-impl FromStr for PartUuid {
-    type Err = ();
-
-    /// The lowercase form with four hyphens, and no other.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let uuid = Self(*text.replace('-', "").parse::<Digest<16>>().map_err(|_| ())?.as_bytes());
-        if uuid.to_string() == text { Ok(uuid) } else { Err(()) }
-    }
-}
-
 /// One dm-verity volume: two partitions and the parameters of the hash tree. Block size 4096, SHA-256, hash type
 /// 1 and a tree that begins in block 1 of the hash partition are fixed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerityDisk {
-    /// Partition with the file system.
-    pub data: PartUuid,
-    /// Partition with the superblock (never read in the guest) and the hash tree.
-    pub hash: PartUuid,
+    /// Unique GUID of the partition with the file system.
+    pub data: Guid,
+    /// Unique GUID of the partition with the superblock (never read in the guest) and the hash tree.
+    pub hash: Guid,
     /// 4096-byte blocks of the data partition that the tree covers.
     pub data_blocks: NonZeroU64,
     /// Salt of every hash, 32 bytes.
     pub salt: Sha256,
     /// Root of the hash tree.
-    pub root: Sha256,
+    pub root: VerityRoot,
 }
 
 /// All that a command line can say. [`fmt::Display`] renders it, [`FromStr`] parses it.
@@ -168,13 +137,13 @@ impl fmt::Display for CommandLine {
 #[non_exhaustive]
 pub enum ParseCommandLineError {
     /// Longer than the kernel keeps.
-    #[error("command line: expected at most {MAX_LEN} bytes, found {found}")]
+    #[error("expected at most {MAX_LEN} bytes, found {found}")]
     TooLong {
         /// Bytes found.
         found: usize,
     },
     /// The text ends early.
-    #[error("command line, token {at}: expected {expected}, found the end")]
+    #[error("token {at}: expected {expected}, found the end")]
     Missing {
         /// Position of the missing token.
         at: usize,
@@ -182,7 +151,7 @@ pub enum ParseCommandLineError {
         expected: String,
     },
     /// Another token than the one that belongs there.
-    #[error("command line, token {at}: expected {expected}, found {fault} {found:?}")]
+    #[error("token {at}: expected {expected}, found {fault} {found:?}")]
     Token {
         /// Position of the token.
         at: usize,
@@ -194,7 +163,7 @@ pub enum ParseCommandLineError {
         found: String,
     },
     /// The right key with a value that is not of its form.
-    #[error("command line, token {at}: expected {key}={form}, found {found:?}")]
+    #[error("token {at}: expected {key}={form}, found {found:?}")]
     Value {
         /// Position of the token.
         at: usize,
@@ -342,11 +311,11 @@ mod tests {
 
     fn disk(seed: u8) -> VerityDisk {
         VerityDisk {
-            data: PartUuid([seed; 16]),
-            hash: PartUuid([seed + 1; 16]),
+            data: Guid::from_bytes([seed; 16]),
+            hash: Guid::from_bytes([seed + 1; 16]),
             data_blocks: NonZeroU64::MAX,
             salt: Sha256::of(&[seed]),
-            root: Sha256::of(&[seed + 1]),
+            root: VerityRoot(Sha256::of(&[seed + 1])),
         }
     }
 
@@ -450,12 +419,5 @@ mod tests {
             let error = text.parse::<CommandLine>().expect_err(&text).to_string();
             assert!(error.contains(message), "{error}\n  should contain {message}");
         }
-    }
-
-    #[test]
-    fn gpt_bytes_are_mixed_endian() {
-        let uuid: PartUuid = "00112233-4455-6677-8899-aabbccddeeff".parse().unwrap();
-        let expected = [0x33, 0x22, 0x11, 0, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
-        assert_eq!(uuid.to_gpt(), expected);
     }
 }

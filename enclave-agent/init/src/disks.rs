@@ -10,7 +10,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use measure::cmdline::{PartUuid, VerityDisk};
+use measure::cmdline::VerityDisk;
+use measure::guid::Guid;
 
 use crate::{Doing as _, Failure};
 
@@ -42,20 +43,20 @@ pub(crate) struct Volume {
 
 /// Finds both partitions of `disk`, waiting for them for a bounded time.
 pub(crate) fn find(disk: &VerityDisk) -> Result<Volume, Failure> {
-    let find = |uuid| {
+    let find = |guid| {
         for _ in 0..POLLS {
-            if let Some(partition) = locate(Path::new("/sys"), Path::new("/dev"), uuid)? {
+            if let Some(partition) = locate(Path::new("/sys"), Path::new("/dev"), guid)? {
                 return Ok(partition);
             }
             sleep(POLL);
         }
-        Err(format!("no virtio disk has a partition with GUID {uuid}"))
+        Err(format!("no virtio disk has a partition with GUID {guid}"))
     };
     Ok(Volume { data: find(disk.data)?, hash: find(disk.hash)? })
 }
 
 /// Looks once through every virtio disk.
-fn locate(sys: &Path, dev: &Path, uuid: PartUuid) -> Result<Option<Partition>, Failure> {
+fn locate(sys: &Path, dev: &Path, guid: Guid) -> Result<Option<Partition>, Failure> {
     let block = sys.join("block");
     let mut disks = Vec::new();
     for entry in fs::read_dir(&block).doing("listing /sys/block")? {
@@ -67,7 +68,7 @@ fn locate(sys: &Path, dev: &Path, uuid: PartUuid) -> Result<Option<Partition>, F
         let mut table = [0; HEAD + ENTRIES * ENTRY];
         let read = File::open(dev.join(&disk)).and_then(|file| file.read_exact_at(&mut table, 0));
         read.doing(format!("reading the partition table of {disk}"))?;
-        let Some((number, first, sectors)) = entry_of(&table, uuid) else { continue };
+        let Some((number, first, sectors)) = entry_of(&table, guid) else { continue };
 
         let node = block.join(&disk).join(format!("{disk}{number}"));
         let value = |name: &str| {
@@ -82,9 +83,9 @@ fn locate(sys: &Path, dev: &Path, uuid: PartUuid) -> Result<Option<Partition>, F
     Ok(None)
 }
 
-/// Number, first sector and length of the partition `uuid` in the first sectors of a disk (UEFI 2.10, 5.3.2 and
+/// Number, first sector and length of the partition `guid` in the first sectors of a disk (UEFI 2.10, 5.3.2 and
 /// 5.3.3). A disk without a table, or with one of another shape than we write, has none.
-fn entry_of(table: &[u8; HEAD + ENTRIES * ENTRY], uuid: PartUuid) -> Option<(usize, u64, u64)> {
+fn entry_of(table: &[u8; HEAD + ENTRIES * ENTRY], guid: Guid) -> Option<(usize, u64, u64)> {
     let u64_at = |bytes: &[u8], at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
     let (head, entries) = table.split_at(HEAD);
     let header = head.get(SECTOR as usize..)?;
@@ -92,8 +93,10 @@ fn entry_of(table: &[u8; HEAD + ENTRIES * ENTRY], uuid: PartUuid) -> Option<(usi
     if !header.starts_with(b"EFI PART") || u64_at(header, 72)? != 2 || u64_at(header, 80)? != counts {
         return None;
     }
-    let (index, entry) =
-        entries.chunks_exact(ENTRY).enumerate().find(|(_, entry)| entry.get(16..32) == Some(&uuid.to_gpt()))?;
+    let (index, entry) = entries
+        .chunks_exact(ENTRY)
+        .enumerate()
+        .find(|(_, entry)| entry.get(16..32) == Some(&guid.to_mixed_endian()))?;
     let (first, last) = (u64_at(entry, 32)?, u64_at(entry, 40)?);
     Some((index + 1, first, last.checked_sub(first)?.checked_add(1)?))
 }
@@ -102,32 +105,32 @@ fn entry_of(table: &[u8; HEAD + ENTRIES * ENTRY], uuid: PartUuid) -> Option<(usi
 mod tests {
     use super::*;
 
-    const UUID: PartUuid = PartUuid([7; 16]);
+    const GUID: Guid = Guid::new(7);
 
-    /// A table whose second entry is `UUID` at sectors 100 to 199.
+    /// A table whose second entry is `GUID` at sectors 100 to 199.
     fn table() -> [u8; HEAD + ENTRIES * ENTRY] {
         let mut table = [0; HEAD + ENTRIES * ENTRY];
         table[512..520].copy_from_slice(b"EFI PART");
         for (at, value) in [(512 + 72, 2u64), (512 + 80, 128 | 128 << 32), (HEAD + 160, 100), (HEAD + 168, 199)] {
             table[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
-        table[HEAD + 144..HEAD + 160].copy_from_slice(&UUID.to_gpt());
+        table[HEAD + 144..HEAD + 160].copy_from_slice(&GUID.to_mixed_endian());
         table
     }
 
     #[test]
     fn one_guard_each() {
-        assert_eq!(entry_of(&table(), UUID), Some((2, 100, 100)));
-        assert_eq!(entry_of(&table(), PartUuid([8; 16])), None);
+        assert_eq!(entry_of(&table(), GUID), Some((2, 100, 100)));
+        assert_eq!(entry_of(&table(), Guid::new(8)), None);
         for (at, byte) in [(512, b'X'), (512 + 72, 3), (512 + 80, 127), (512 + 84, 127), (HEAD + 160, 200)] {
             let mut bad = table();
             bad[at] = byte;
-            assert_eq!(entry_of(&bad, UUID), None, "byte {at}");
+            assert_eq!(entry_of(&bad, GUID), None, "byte {at}");
         }
         let mut endless = table();
         endless[HEAD + 160..HEAD + 176].fill(0xff);
         endless[HEAD + 160..HEAD + 168].fill(0);
-        assert_eq!(entry_of(&endless, UUID), None);
+        assert_eq!(entry_of(&endless, GUID), None);
     }
 
     #[test]
@@ -142,14 +145,14 @@ mod tests {
         for (name, value) in [("start", "100\n"), ("size", "100\n"), ("dev", "254:2\n")] {
             fs::write(node.join(name), value).unwrap();
         }
-        let found = locate(&sys, &dev, UUID);
+        let found = locate(&sys, &dev, GUID);
         assert_eq!(found, Ok(Some(Partition { device: "254:2".into(), sectors: 100 })));
-        assert_eq!(locate(&sys, &dev, PartUuid([8; 16])), Ok(None));
+        assert_eq!(locate(&sys, &dev, Guid::new(8)), Ok(None));
 
         fs::write(node.join("start"), "101\n").unwrap();
-        assert!(locate(&sys, &dev, UUID).unwrap_err().contains("disagree"));
+        assert!(locate(&sys, &dev, GUID).unwrap_err().contains("disagree"));
         fs::write(dev.join("vda"), "short").unwrap();
-        assert!(locate(&sys, &dev, UUID).unwrap_err().contains("partition table of vda"));
+        assert!(locate(&sys, &dev, GUID).unwrap_err().contains("partition table of vda"));
         fs::remove_dir_all(at).unwrap();
     }
 }

@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use measure::cmdline::VerityDisk;
+use measure::verity::{self, Salt, Verity};
 
 use crate::disks::{Partition, SECTOR, Volume};
 use crate::dm::Control;
 use crate::{Doing as _, Failure};
 
 /// Bytes of a data block and of a hash block.
-const BLOCK: u64 = 4096;
-/// SHA-256 digests in one hash block.
-const FAN_OUT: u64 = 128;
+const BLOCK: u64 = verity::BLOCK as u64;
 /// Where the tree begins in the hash partition: block 0 is the superblock.
 const TREE_START: u64 = 1;
 /// Bytes of one read in [`read_all`].
@@ -25,15 +24,14 @@ const READERS: usize = 4;
 
 /// Opens `disk`, found at `volume`, as the read-only device `name`; its path in /dev.
 pub(crate) fn open(mapper: &Control, name: &str, disk: &VerityDisk, volume: &Volume) -> Result<PathBuf, Failure> {
-    let needed = needed_sectors(disk.data_blocks)
-        .ok_or_else(|| format!("{name}: {} blocks are more than a disk can have", disk.data_blocks))?;
-    for (what, partition, needed) in [("data", &volume.data, needed.data), ("hash", &volume.hash, needed.hash)] {
+    let [data_sectors, hash_sectors] = needed_sectors(disk).doing(name)?;
+    for (what, partition, needed) in [("data", &volume.data, data_sectors), ("hash", &volume.hash, hash_sectors)] {
         if partition.sectors < needed {
             let found = partition.sectors;
             return Err(format!("{name}: {what} partition: expected at least {needed} sectors, found {found}"));
         }
     }
-    mapper.create(name, "verity", needed.data, &table(disk, &volume.data, &volume.hash))
+    mapper.create(name, "verity", data_sectors, &table(disk, &volume.data, &volume.hash))
 }
 
 /// Reads every data block once, so that a wrong one ends the machine now (`panic_on_corruption`) and not later.
@@ -61,19 +59,12 @@ pub(crate) fn read_all(device: &Path, blocks: NonZeroU64) -> Result<(), Failure>
     .doing(&reading)
 }
 
-struct Needed {
-    data: u64,
-    hash: u64,
-}
-
-/// Sectors that the data and hash partitions must have at least; `None` beyond 64 bits.
-fn needed_sectors(blocks: NonZeroU64) -> Option<Needed> {
-    let (mut level, mut tree) = (blocks.get(), TREE_START);
-    while level > 1 {
-        level = level.div_ceil(FAN_OUT);
-        tree = tree.checked_add(level)?;
-    }
-    Some(Needed { data: blocks.get().checked_mul(BLOCK)? / SECTOR, hash: tree.checked_mul(BLOCK)? / SECTOR })
+/// Sectors that the data and the hash partition must have at least.
+fn needed_sectors(disk: &VerityDisk) -> Result<[u64; 2], Failure> {
+    let salt = Salt::new(disk.salt.as_bytes()).doing("salt")?;
+    // Too many blocks for 64 bits become a size that is refused.
+    let verity = Verity::new(disk.data_blocks.get().saturating_mul(BLOCK), salt).doing("data blocks")?;
+    Ok([verity.data_blocks(), TREE_START + verity.hash_blocks()].map(|blocks| blocks * (BLOCK / SECTOR)))
 }
 
 /// Parameters of the target (Documentation/admin-guide/device-mapper/verity.rst).
@@ -87,27 +78,36 @@ fn table(disk: &VerityDisk, data: &Partition, hash: &Partition) -> String {
 #[cfg(test)]
 mod tests {
     use measure::Sha256;
-    use measure::cmdline::PartUuid;
+    use measure::guid::Guid;
+    use measure::verity::VerityRoot;
 
     use super::*;
 
+    fn disk(blocks: u64) -> VerityDisk {
+        VerityDisk {
+            data: Guid::NIL,
+            hash: Guid::NIL,
+            data_blocks: NonZeroU64::new(blocks).unwrap(),
+            salt: Sha256::new([1; 32]),
+            root: VerityRoot(Sha256::new([2; 32])),
+        }
+    }
+
     #[test]
     fn sizes_follow_the_tree() {
-        for (blocks, data, hash) in [(1, 8, 8), (2, 16, 16), (128, 1024, 16), (129, 1032, 32), (16385, 131_080, 1064)] {
-            let needed = needed_sectors(NonZeroU64::new(blocks).unwrap()).unwrap();
-            assert_eq!((needed.data, needed.hash), (data, hash), "{blocks} blocks");
+        for (blocks, sectors) in
+            [(1, [8, 8]), (2, [16, 16]), (128, [1024, 16]), (129, [1032, 32]), (16385, [131_080, 1064])]
+        {
+            assert_eq!(needed_sectors(&disk(blocks)), Ok(sectors), "{blocks} blocks");
         }
-        assert!(needed_sectors(NonZeroU64::MAX).is_none());
+        assert!(needed_sectors(&disk(u64::MAX)).is_err());
     }
 
     #[test]
     fn the_table_holds_measured_values_only() {
-        let [salt, root] = [Sha256::new([1; 32]), Sha256::new([2; 32])];
-        let uuid = PartUuid([0; 16]);
-        let disk = VerityDisk { data: uuid, hash: uuid, data_blocks: NonZeroU64::new(9).unwrap(), salt, root };
         let [data, hash] = ["254:1", "254:2"].map(|device| Partition { device: device.into(), sectors: 72 });
-        let expected =
-            format!("1 254:1 254:2 4096 4096 9 1 sha256 {} {} 1 panic_on_corruption", "02".repeat(32), "01".repeat(32));
-        assert_eq!(table(&disk, &data, &hash), expected);
+        let [salt, root] = ["01".repeat(32), "02".repeat(32)];
+        let expected = format!("1 254:1 254:2 4096 4096 9 1 sha256 {root} {salt} 1 panic_on_corruption");
+        assert_eq!(table(&disk(9), &data, &hash), expected);
     }
 }
