@@ -175,7 +175,7 @@ fn entry(
 }
 
 /// Parses one stanza of `Key: value` lines with continuation lines.
-fn fields(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
+pub(crate) fn fields(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let mut fields = BTreeMap::<String, String>::new();
     let mut last = None;
     for (number, line) in (1..).zip(text.lines()) {

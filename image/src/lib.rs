@@ -3,6 +3,7 @@
 //! Each stage is a function from one type to the next; none reads the environment or the clock, and only
 //! [`fetch`] and [`resolve`] touch the network.
 
+pub mod archive;
 pub mod compression;
 pub mod cpio;
 pub mod crates;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 pub use parse::ParseError;
-pub(crate) use parse::{is_name, is_relative, is_url};
+pub(crate) use parse::{MAX_SIZE, is_name, is_relative, is_url, is_version};
 
 /// Largest `image.lock` that is read; ours has some 150 KB.
 const MAX_LOCK: u64 = 4 << 20;
