@@ -3,6 +3,10 @@
 use crate::lock::is_name;
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
+use std::path::Path;
+
+/// Largest `Cargo.lock` that is read.
+const MAX_CARGO_LOCK: u64 = 4 << 20;
 
 /// A crate from crates.io.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +32,12 @@ struct Entry {
     version: String,
     source: Option<String>,
     checksum: Option<Sha256>,
+}
+
+/// The crates of the `Cargo.lock` at `path`, as [`parse`] finds them.
+pub fn read(path: &Path) -> anyhow::Result<Vec<Crate>> {
+    let text = crate::store::read_text(path, MAX_CARGO_LOCK)?;
+    parse(&text).with_context(|| format!("reading {}", path.display()))
 }
 
 /// The crates of a `Cargo.lock`, sorted. Workspace members are not among them; any other source than crates.io is

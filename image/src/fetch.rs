@@ -4,13 +4,14 @@
 //! `.deb`) at snapshot.debian.org by time and by SHA-1. Whatever a server says, only bytes with the locked SHA-256
 //! enter the store.
 
-mod http;
+pub(crate) mod http;
 
 use crate::crates::Crate;
-use crate::lock::{File, Lock, Package};
+use crate::lock::{self, File, Lock, Package};
 use crate::progress::{Progress, Unit};
 use crate::request::Request;
 use crate::store::Store;
+use anyhow::Context as _;
 use http::{Client, Failure};
 use measure::Sha256;
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Downloads at a time. Debian's mirrors are happy with a handful from one client.
-const THREADS: usize = 6;
+pub(crate) const THREADS: usize = 6;
 /// Largest crate, in bytes; crates.io takes 10 MiB unless it makes an exception. `Cargo.lock` names no sizes.
 const MAX_CRATE: u64 = 64 << 20;
 
@@ -73,13 +74,40 @@ impl Mirrors {
         }
     }
 
+    /// Adds what a command line names: `URL` is a content-addressed mirror, `NAME=URL` the only mirror of an archive.
+    pub fn add(&mut self, mirror: &str) -> anyhow::Result<()> {
+        let (name, url) = match mirror.split_once('=') {
+            Some((name, url)) if lock::is_name(name) => (Some(name), url),
+            _ => (None, mirror),
+        };
+        let url = url.trim_end_matches('/').to_owned();
+        anyhow::ensure!(lock::is_url(&url), "expected http://… or https://…, found {url:?}");
+        match name {
+            None => self.content.push(url),
+            Some(name) => {
+                let known: Vec<&str> = self.archives.keys().map(String::as_str).collect();
+                let known = known.join(" ");
+                let urls = self.archives.get_mut(name).with_context(|| format!("{name:?} is not one of {known}"))?;
+                *urls = vec![url];
+            }
+        }
+        Ok(())
+    }
+
+    fn all(&self, lock: &Lock, crates: &[Crate]) -> Vec<Wanted> {
+        let packages = lock.packages.iter().map(|package| self.package(lock, package));
+        let files = lock.files.iter().map(|file| self.file(file));
+        packages.chain(files).chain(crates.iter().map(|each| self.a_crate(each))).collect()
+    }
+
     fn package(&self, lock: &Lock, package: &Package) -> Wanted {
         let Package { name, version, archive, pool, size, sha256, sha1, .. } = package;
         // As apt does: some servers take a plus sign in a path for a space.
         let pool = pool.replace('+', "%2b");
-        let mut urls = self.pool(archive, &pool);
+        let mut urls = self.pool(lock::request_name(archive), &pool);
         let mirrors = urls.len();
-        if let (Some(known), Some(locked)) = (self.snapshots.get(archive), lock.archive(archive)) {
+        let locked = lock.archive(archive);
+        if let Some((known, locked)) = locked.and_then(|locked| Some((self.snapshots.get(locked.request())?, locked))) {
             urls.push(format!("{}/archive/{known}/{}/{pool}", self.snapshot, locked.snapshot));
         }
         urls.push(format!("{}/file/{sha1}", self.snapshot));
@@ -88,6 +116,11 @@ impl Mirrors {
 
     pub(crate) fn pool(&self, archive: &str, path: &str) -> Vec<String> {
         self.archives.get(archive).into_iter().flatten().map(|base| format!("{base}/{path}")).collect()
+    }
+
+    /// Each locked package and file, and where a mirror should have it; snapshots are not asked.
+    pub(crate) fn live(&self, lock: &Lock) -> Vec<(String, Vec<String>)> {
+        self.all(lock, &[]).into_iter().map(|each| (each.name, each.urls.into_iter().take(each.mirrors).collect())).collect()
     }
 
     fn file(&self, file: &File) -> Wanted {
@@ -181,10 +214,33 @@ pub fn fetch(
     mirrors: &Mirrors,
     progress: &dyn Progress,
 ) -> anyhow::Result<Fetched> {
-    let packages = lock.packages.iter().map(|package| mirrors.package(lock, package));
-    let files = lock.files.iter().map(|file| mirrors.file(file));
-    let crates = crates.iter().map(|each| mirrors.a_crate(each));
-    fetch_all(packages.chain(files).chain(crates).collect(), store, mirrors.patience, progress)
+    fetch_all(mirrors.all(lock, crates), store, mirrors.patience, progress)
+}
+
+/// Hashes every locked file in `store` again and removes those whose content has changed: their names.
+pub fn verify(
+    lock: &Lock,
+    crates: &[Crate],
+    store: &Store,
+    progress: &dyn Progress,
+) -> anyhow::Result<Vec<String>> {
+    let packages = lock.packages.iter().map(|each| (each.name.clone(), each.sha256));
+    let files = lock.files.iter().map(|each| (each.name.clone(), each.sha256));
+    let crates = crates.iter().map(|each| (format!("crate {} {}", each.name, each.version), each.sha256));
+    let all: Vec<_> = packages.chain(files).chain(crates).collect();
+    let (start, bar) = (Instant::now(), progress.bar("verify", all.len() as u64, Unit::Items));
+    let mut spoilt = Vec::new();
+    for (name, sha256) in &all {
+        bar.note(name);
+        if store.holds(sha256, None) && !store.verify(sha256)? {
+            store.remove(sha256)?;
+            spoilt.push(name.clone());
+        }
+        bar.add(1);
+    }
+    drop(bar);
+    progress.done("verify", &format!("{} files", all.len()), start.elapsed());
+    Ok(spoilt)
 }
 
 /// Fetches each of `wanted`.

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod progress;
 pub mod provenance;
 pub mod request;
+pub mod resolve;
 pub mod rootfs;
 pub mod sandbox;
 pub mod store;

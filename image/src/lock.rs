@@ -48,6 +48,19 @@ pub struct Archive {
     pub packages_sha256: Sha256,
 }
 
+impl Archive {
+    /// What `request.toml` calls it.
+    pub fn request(&self) -> &str {
+        request_name(&self.name)
+    }
+}
+
+/// What `request.toml` calls the archive that the lock calls `name`: a lock may hold a second, older state of an
+/// archive, named `debian.20260912T075541Z`.
+pub(crate) fn request_name(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(name, _stamp)| name)
+}
+
 /// One `.deb`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
@@ -174,6 +187,11 @@ impl Lock {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = crate::store::read_text(path, MAX_LOCK)?;
         Self::parse(&text).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// Writes the lock to `path`, whole or not at all.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        crate::store::replace(path, self.render().as_bytes())
     }
 
     /// Parses the canonical form, and nothing else.

@@ -66,6 +66,12 @@ impl Store {
         }
     }
 
+    /// Forgets a file whose content has changed.
+    pub(crate) fn remove(&self, sha256: &Sha256) -> anyhow::Result<()> {
+        let path = self.path(sha256);
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
+    }
+
     /// Keeps `bytes`.
     pub fn put(&self, bytes: &[u8]) -> anyhow::Result<Sha256> {
         let sha256 = Sha256::of(bytes);
@@ -125,4 +131,16 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 pub(crate) fn read_text(path: &Path, limit: u64) -> anyhow::Result<String> {
     let bytes = read_bounded(path, limit).with_context(|| format!("reading {}", path.display()))?;
     String::from_utf8(bytes).with_context(|| format!("reading {}: expected UTF-8", path.display()))
+}
+
+/// Replaces the file at `path` by `bytes`, whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let writing = || format!("writing {}", path.display());
+    let mut file = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(path.parent().with_context(writing)?)
+        .with_context(writing)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(writing)?;
+    file.persist(path).with_context(writing)?;
+    Ok(())
 }

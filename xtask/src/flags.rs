@@ -14,6 +14,10 @@ pub(crate) struct Flags {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Fetch every locked input into the store; resumes.
+    Fetch(crate::fetch::Flags),
+    /// Verify image.lock, or resolve it anew.
+    Lock(crate::lock::Flags),
     /// Boot the image in QEMU.
     Launch(crate::launch::Launch),
 }
@@ -22,6 +26,8 @@ impl Command {
     /// The command's name in JSON answers.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Self::Fetch(_) => "fetch",
+            Self::Lock(_) => "lock",
             Self::Launch(_) => "launch",
         }
     }

@@ -1,12 +1,15 @@
 //! Vitrine's command line in a checkout. Each command calls one library function per stage; nothing here hashes,
 //! parses a format or knows an ABI.
 
+mod fetch;
 mod flags;
 mod launch;
+mod lock;
 mod report;
 mod workspace;
 
 use clap::Parser as _;
+use flags::Command;
 use report::Answer;
 use std::process::ExitCode;
 
@@ -20,6 +23,8 @@ fn main() -> ExitCode {
 
 fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
     match &flags.command {
-        flags::Command::Launch(flags) => launch::run(flags),
+        Command::Fetch(flags) => fetch::run(flags),
+        Command::Launch(flags) => launch::run(flags),
+        Command::Lock(flags) => lock::run(flags),
     }
 }

@@ -43,10 +43,8 @@ impl Keyring {
 
     fn accepts(&self, signature: &Signature, text: &[u8], at: u64) -> anyhow::Result<()> {
         let issuer = signature.issuer_fingerprint().first().map_or("an unnamed key".to_owned(), |key| key.to_string());
-        let strong = matches!(
-            signature.hash_alg(),
-            Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)
-        );
+        let strong =
+            matches!(signature.hash_alg(), Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512));
         ensure!(strong, "{issuer}: expected a SHA-2 signature, found {:?}", signature.hash_alg());
         let kind = signature.typ();
         ensure!(matches!(kind, Some(SignatureType::Text | SignatureType::Binary)), "{issuer}: it signs no text");
@@ -55,7 +53,10 @@ impl Keyring {
         // A day for clocks that disagree.
         ensure!(created <= at.saturating_add(86_400), "{issuer}: the signature is from the future");
         if let Some(life) = signature.signature_expiration_time() {
-            ensure!(life.as_secs() == 0 || at <= created + u64::from(life.as_secs()), "{issuer}: the signature expired");
+            ensure!(
+                life.as_secs() == 0 || at <= created + u64::from(life.as_secs()),
+                "{issuer}: the signature expired"
+            );
         }
         for key in &self.keys {
             if signature.verify(&key.primary_key, text).is_ok() {
