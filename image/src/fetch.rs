@@ -120,7 +120,10 @@ impl Mirrors {
 
     /// Each locked package and file, and where a mirror should have it; snapshots are not asked.
     pub(crate) fn live(&self, lock: &Lock) -> Vec<(String, Vec<String>)> {
-        self.all(lock, &[]).into_iter().map(|each| (each.name, each.urls.into_iter().take(each.mirrors).collect())).collect()
+        self.all(lock, &[])
+            .into_iter()
+            .map(|each| (each.name, each.urls.into_iter().take(each.mirrors).collect()))
+            .collect()
     }
 
     fn file(&self, file: &File) -> Wanted {
@@ -218,12 +221,7 @@ pub fn fetch(
 }
 
 /// Hashes every locked file in `store` again and removes those whose content has changed: their names.
-pub fn verify(
-    lock: &Lock,
-    crates: &[Crate],
-    store: &Store,
-    progress: &dyn Progress,
-) -> anyhow::Result<Vec<String>> {
+pub fn verify(lock: &Lock, crates: &[Crate], store: &Store, progress: &dyn Progress) -> anyhow::Result<Vec<String>> {
     let packages = lock.packages.iter().map(|each| (each.name.clone(), each.sha256));
     let files = lock.files.iter().map(|each| (each.name.clone(), each.sha256));
     let crates = crates.iter().map(|each| (format!("crate {} {}", each.name, each.version), each.sha256));

@@ -98,8 +98,11 @@ impl Request {
         bad([&raw.snapshot], is_url).context("snapshot")?;
         for (name, archive) in &raw.archive {
             let Archive { suite, component, mirrors, snapshot, keyring, only } = archive;
-            let names = [name, suite, component, snapshot, keyring].into_iter().chain(only.iter().flatten());
-            bad(names, is_name).with_context(|| format!("archive.{name}"))?;
+            let is_pattern = |only: &str| is_name(only.strip_suffix('*').unwrap_or(only));
+            bad([suite, component, snapshot, keyring], is_name)
+                .and_then(|()| bad([name], |name| is_name(name) && !name.contains('.')))
+                .and_then(|()| bad(only.iter().flatten(), is_pattern))
+                .with_context(|| format!("archive.{name}"))?;
             bad(mirrors, is_url).with_context(|| format!("archive.{name}"))?;
             ensure!(!mirrors.is_empty(), "archive.{name}.mirrors: expected at least one");
         }

@@ -218,7 +218,8 @@ fn merge(old: &Lock, new: Lock, only: &str) -> anyhow::Result<Lock> {
         "the request has changed since image.lock was made: run `cargo xtask lock --update` without a package"
     );
     let found = old.package(only).or_else(|| new.package(only));
-    let source = found.with_context(|| format!("neither the old lock nor the new has a package {only}"))?.source.clone();
+    let source =
+        found.with_context(|| format!("neither the old lock nor the new has a package {only}"))?.source.clone();
     let mut archives = new.archives;
     let mut packages: Vec<Package> = new.packages.iter().filter(|package| package.source == source).cloned().collect();
     for kept in old.packages.iter().filter(|package| package.source != source) {
