@@ -16,10 +16,10 @@ pub(crate) struct Flags {
 pub(crate) enum Command {
     /// Fetch every locked input into the store; resumes.
     Fetch(crate::fetch::Flags),
-    /// Verify image.lock, or resolve it anew.
-    Lock(crate::lock::Flags),
     /// Boot the image in QEMU.
     Launch(crate::launch::Launch),
+    /// Verify image.lock, or resolve it anew.
+    Lock(crate::lock::Flags),
 }
 
 impl Command {
@@ -27,8 +27,8 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Fetch(_) => "fetch",
-            Self::Lock(_) => "lock",
             Self::Launch(_) => "launch",
+            Self::Lock(_) => "lock",
         }
     }
 }
