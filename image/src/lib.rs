@@ -4,10 +4,13 @@
 //! [`fetch`] and [`resolve`] touch the network.
 
 pub mod archive;
+pub mod bytes;
 pub mod compression;
 pub mod cpio;
 pub mod crates;
 pub mod deb;
+pub mod disk;
+pub mod erofs;
 pub mod fetch;
 pub mod filetree;
 pub mod hash;
