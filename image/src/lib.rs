@@ -27,3 +27,4 @@ pub mod sandbox;
 pub mod store;
 pub mod tar;
 pub mod tree;
+pub mod verity;

@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Launch(crate::launch::Launch),
     /// Verify image.lock, or resolve it anew.
     Lock(crate::lock::Flags),
+    /// Compute what will be measured.
+    Measure(crate::measure::Flags),
 }
 
 impl Command {
@@ -29,6 +31,7 @@ impl Command {
             Self::Fetch(_) => "fetch",
             Self::Launch(_) => "launch",
             Self::Lock(_) => "lock",
+            Self::Measure(_) => "measure",
         }
     }
 }

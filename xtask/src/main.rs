@@ -5,6 +5,7 @@ mod fetch;
 mod flags;
 mod launch;
 mod lock;
+mod measure;
 mod report;
 mod workspace;
 
@@ -26,5 +27,6 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Command::Fetch(flags) => fetch::run(flags),
         Command::Launch(flags) => launch::run(flags),
         Command::Lock(flags) => lock::run(flags),
+        Command::Measure(flags) => measure::run(flags),
     }
 }

@@ -51,6 +51,11 @@ pub(crate) fn print(command: &str, json: bool, answer: anyhow::Result<Answer>) -
     ExitCode::from(code)
 }
 
+/// Prints what explains an answer, on stderr, where it does not get in the answer's way.
+pub(crate) fn explain(text: &str) {
+    let _closed = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Draws bars on a terminal and plain lines elsewhere.
 pub(crate) struct Terminal {
     bars: MultiProgress,

@@ -38,8 +38,10 @@ pub struct Step {
     /// What kind of page.
     pub page_type: PageType,
     /// SHA-384 of the page; 48 zero bytes for types whose contents are not measured.
+    #[cfg_attr(feature = "serde", serde(rename = "contents_sha384"))]
     pub contents: Sha384,
     /// The launch digest after this page.
+    #[cfg_attr(feature = "serde", serde(rename = "launch_digest_sha384"))]
     pub launch_digest: LaunchDigest,
 }
 

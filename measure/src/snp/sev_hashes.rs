@@ -21,10 +21,13 @@ const PADDED_BYTES: u32 = 176;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct KernelHashes {
     /// SHA-256 of the kernel file.
+    #[cfg_attr(feature = "serde", serde(rename = "kernel_sha256"))]
     pub kernel: Sha256,
     /// SHA-256 of the initrd file; of nothing if there is none.
+    #[cfg_attr(feature = "serde", serde(rename = "initrd_sha256"))]
     pub initrd: Sha256,
     /// SHA-256 of the command line and a zero byte.
+    #[cfg_attr(feature = "serde", serde(rename = "cmdline_sha256"))]
     pub cmdline: Sha256,
 }
 

@@ -23,6 +23,7 @@ const LABEL: &[u8] = b"vitrine/snp-shape-table/1\0";
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct ShapeTableSource {
     /// The launch digest before the first VMSA page.
+    #[cfg_attr(feature = "serde", serde(rename = "before_vmsas_sha384"))]
     pub before_vmsas: LaunchDigest,
     /// Where vCPUs other than the first begin to run.
     pub ap_reset: u32,
@@ -61,6 +62,7 @@ pub struct ShapeRow {
     /// Number of vCPUs.
     pub vcpus: Vcpus,
     /// The launch digest.
+    #[cfg_attr(feature = "serde", serde(rename = "launch_digest_sha384"))]
     pub launch_digest: LaunchDigest,
 }
 

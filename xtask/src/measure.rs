@@ -1,0 +1,180 @@
+//! `measure`: what hardware and kernel will measure, computed from files.
+
+use crate::report::{self, Answer};
+use anyhow::{Context as _, bail, ensure};
+use measure::guid::Guid;
+use measure::snp::{CpuSignature, KernelHashes, Launch, MAX_OVMF, Ovmf, SevFeatures, Shape, Step, Vcpus, VmmProfile};
+use measure::verity::Salt;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Largest kernel or initrd, in bytes; either is read into memory.
+const MAX_BOOT_FILE: usize = 1 << 30;
+
+/// Computes measurements.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Snp(SnpFlags),
+    Verity(VerityFlags),
+}
+
+/// The launch digest of an SEV-SNP guest that QEMU starts from these files.
+#[derive(Debug, clap::Args)]
+struct SnpFlags {
+    /// The firmware, built for SEV-SNP.
+    #[arg(long, value_name = "FILE")]
+    ovmf: PathBuf,
+
+    /// The kernel, if it is booted directly with kernel-hashes=on.
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+
+    /// The initrd.
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<PathBuf>,
+
+    /// The kernel's command line, every byte of it.
+    #[arg(long, value_name = "TEXT", requires = "kernel", allow_hyphen_values = true)]
+    append: Option<OsString>,
+
+    /// Number of vCPUs.
+    #[arg(long, value_name = "N", value_parser = vcpus)]
+    vcpus: Vcpus,
+
+    /// The vCPUs' type: EPYC-v4, Milan, Genoa, Turin or another CPU model of QEMU.
+    #[arg(long, value_name = "TYPE", required_unless_present = "vcpu_sig")]
+    vcpu_type: Option<CpuSignature>,
+
+    /// The vCPUs' signature instead of a type: CPUID function 1, register EAX, such as 0xa00f11.
+    #[arg(long, value_name = "HEX", conflicts_with = "vcpu_type")]
+    vcpu_sig: Option<CpuSignature>,
+
+    /// The virtual machine monitor.
+    #[arg(long, value_name = "NAME", default_value = "qemu", value_parser = vmm)]
+    vmm: &'static VmmProfile,
+
+    /// SEV_FEATURES in the vCPUs' initial state.
+    #[arg(long, value_name = "HEX", default_value = "0x1")]
+    guest_features: SevFeatures,
+
+    /// List every measured page on stderr, or in the JSON object.
+    #[arg(long)]
+    trace: bool,
+}
+
+/// The dm-verity root of a file.
+#[derive(Debug, clap::Args)]
+struct VerityFlags {
+    /// The data, in whole blocks of 4096 bytes.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+
+    /// Also write superblock and hash tree, as `veritysetup format` does.
+    #[arg(long, value_name = "FILE")]
+    hash_tree: Option<PathBuf>,
+
+    /// The salt in hexadecimal; `-` for none.
+    #[arg(long, value_name = "HEX", default_value = "-", allow_hyphen_values = true)]
+    salt: Salt,
+
+    /// The superblock's UUID.
+    #[arg(long, value_name = "UUID", default_value_t = Guid::NIL, requires = "hash_tree")]
+    uuid: Guid,
+}
+
+fn vcpus(text: &str) -> anyhow::Result<Vcpus> {
+    Ok(text.parse::<u32>()?.try_into()?)
+}
+
+fn vmm(text: &str) -> anyhow::Result<&'static VmmProfile> {
+    let names: Vec<_> = VmmProfile::ALL.iter().map(|profile| profile.name).collect();
+    VmmProfile::named(text).with_context(|| format!("expected one of {}", names.join(", ")))
+}
+
+/// Runs `measure`.
+pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
+    match &flags.what {
+        Some(What::Snp(flags)) => snp(flags),
+        Some(What::Verity(flags)) => verity(flags),
+        None => bail!("nothing to measure named; see `cargo xtask measure --help`"),
+    }
+}
+
+fn snp(flags: &SnpFlags) -> anyhow::Result<Answer> {
+    let Some(cpu) = flags.vcpu_type.or(flags.vcpu_sig) else { bail!("expected --vcpu-type or --vcpu-sig") };
+    let shape = Shape { vcpus: flags.vcpus, cpu, sev_features: flags.guest_features };
+    let firmware = read(&flags.ovmf, MAX_OVMF)?;
+    let ovmf = Ovmf::parse(&firmware).with_context(|| format!("reading the firmware {}", flags.ovmf.display()))?;
+    let kernel = flags.kernel.as_deref().map(|kernel| kernel_hashes(kernel, flags)).transpose()?;
+    let launch = Launch::new(&ovmf, kernel.as_ref(), flags.vmm)
+        .with_context(|| format!("measuring a launch with {}", flags.ovmf.display()))?;
+    let digest = launch.before_vmsas.digest(&shape);
+    let mut payload = serde_json::json!({
+        "launch_digest_sha384": digest,
+        "before_vmsas_sha384": launch.before_vmsas.launch_digest,
+        "kernel_hashes": kernel,
+        "vcpus": shape.vcpus,
+        "cpu": shape.cpu,
+        "sev_features": shape.sev_features,
+        "vmm": flags.vmm.name,
+        "vmm_applies_to": flags.vmm.applies_to,
+    });
+    if flags.trace {
+        let trace = launch.trace(&shape);
+        report::explain(&lines(&trace));
+        payload["trace"] = serde_json::to_value(trace).context("writing the trace as JSON")?;
+    }
+    let reason = format!("launch digest of {} vCPUs {}", shape.vcpus.count(), shape.cpu);
+    Ok(Answer { yes: true, reason, text: format!("{digest}\n"), payload })
+}
+
+fn kernel_hashes(kernel: &Path, flags: &SnpFlags) -> anyhow::Result<KernelHashes> {
+    let kernel = read(kernel, MAX_BOOT_FILE)?;
+    let initrd = flags.initrd.as_deref().map(|initrd| read(initrd, MAX_BOOT_FILE)).transpose()?;
+    let cmdline = flags.append.as_deref().unwrap_or_default();
+    Ok(KernelHashes::of(&kernel, initrd.as_deref(), cmdline.as_encoded_bytes()))
+}
+
+/// One line per page.
+fn lines(trace: &[Step]) -> String {
+    let mut text = String::new();
+    for Step { gpa, page_type, contents, launch_digest } in trace {
+        let page_type = format!("{page_type:?}");
+        let _infallible = writeln!(text, "{gpa:#014x} {page_type:10} {contents} {launch_digest}");
+    }
+    text
+}
+
+fn verity(flags: &VerityFlags) -> anyhow::Result<Answer> {
+    let VerityFlags { data, hash_tree, salt, uuid } = flags;
+    let terminal = report::Terminal::new();
+    let formatted = image::verity::format(data, hash_tree.as_deref(), salt.clone(), *uuid, &terminal)?;
+    let payload = serde_json::json!({
+        "root_sha256": formatted.root,
+        "data_blocks": formatted.data_blocks,
+        "hash_blocks": formatted.hash_blocks,
+        "block_bytes": measure::verity::BLOCK,
+        "salt": salt.to_string(),
+    });
+    let reason = format!("dm-verity root of {} blocks", formatted.data_blocks);
+    Ok(Answer { yes: true, reason, text: format!("{}\n", formatted.root), payload })
+}
+
+/// A whole file of at most `limit` bytes.
+fn read(path: &Path, limit: usize) -> anyhow::Result<Vec<u8>> {
+    let reading = || format!("reading {}", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(reading)?;
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).with_context(reading)?;
+    ensure!(bytes.len() <= limit, "expected at most {limit} bytes in {}, found more", path.display());
+    Ok(bytes)
+}
