@@ -118,7 +118,7 @@ pub(crate) fn hash_into<D: sha2::digest::Update>(file: &mut fs::File, hash: &mut
 }
 
 /// A whole file of at most `limit` bytes.
-pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {

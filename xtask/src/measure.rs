@@ -1,18 +1,17 @@
 //! `measure`: what hardware and kernel will measure, computed from files.
 
 use crate::report::{self, Answer};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
+use image::store::read_bounded;
 use measure::guid::Guid;
 use measure::snp::{CpuSignature, KernelHashes, Launch, MAX_OVMF, Ovmf, SevFeatures, Shape, Step, Vcpus, VmmProfile};
 use measure::verity::Salt;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Largest kernel or initrd, in bytes; either is read into memory.
-const MAX_BOOT_FILE: usize = 1 << 30;
+const MAX_BOOT_FILE: u64 = 1 << 30;
 
 /// Computes measurements.
 #[derive(Debug, clap::Args)]
@@ -112,8 +111,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
 fn snp(flags: &SnpFlags) -> anyhow::Result<Answer> {
     let Some(cpu) = flags.vcpu_type.or(flags.vcpu_sig) else { bail!("expected --vcpu-type or --vcpu-sig") };
     let shape = Shape { vcpus: flags.vcpus, cpu, sev_features: flags.guest_features };
-    let firmware = read(&flags.ovmf, MAX_OVMF)?;
-    let ovmf = Ovmf::parse(&firmware).with_context(|| format!("reading the firmware {}", flags.ovmf.display()))?;
+    let reading = || format!("reading the firmware {}", flags.ovmf.display());
+    let firmware = read_bounded(&flags.ovmf, MAX_OVMF as u64).with_context(reading)?;
+    let ovmf = Ovmf::parse(&firmware).with_context(reading)?;
     let kernel = flags.kernel.as_deref().map(|kernel| kernel_hashes(kernel, flags)).transpose()?;
     let launch = Launch::new(&ovmf, kernel.as_ref(), flags.vmm)
         .with_context(|| format!("measuring a launch with {}", flags.ovmf.display()))?;
@@ -138,8 +138,9 @@ fn snp(flags: &SnpFlags) -> anyhow::Result<Answer> {
 }
 
 fn kernel_hashes(kernel: &Path, flags: &SnpFlags) -> anyhow::Result<KernelHashes> {
-    let kernel = read(kernel, MAX_BOOT_FILE)?;
-    let initrd = flags.initrd.as_deref().map(|initrd| read(initrd, MAX_BOOT_FILE)).transpose()?;
+    let read = |path: &Path| read_bounded(path, MAX_BOOT_FILE).with_context(|| format!("reading {}", path.display()));
+    let kernel = read(kernel)?;
+    let initrd = flags.initrd.as_deref().map(read).transpose()?;
     let cmdline = flags.append.as_deref().unwrap_or_default();
     Ok(KernelHashes::of(&kernel, initrd.as_deref(), cmdline.as_encoded_bytes()))
 }
@@ -167,14 +168,4 @@ fn verity(flags: &VerityFlags) -> anyhow::Result<Answer> {
     });
     let reason = format!("dm-verity root of {} blocks", formatted.data_blocks);
     Ok(Answer { yes: true, reason, text: format!("{}\n", formatted.root), payload })
-}
-
-/// A whole file of at most `limit` bytes.
-fn read(path: &Path, limit: usize) -> anyhow::Result<Vec<u8>> {
-    let reading = || format!("reading {}", path.display());
-    let mut bytes = Vec::new();
-    let file = File::open(path).with_context(reading)?;
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).with_context(reading)?;
-    ensure!(bytes.len() <= limit, "expected at most {limit} bytes in {}, found more", path.display());
-    Ok(bytes)
 }
