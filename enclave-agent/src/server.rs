@@ -1,0 +1,279 @@
+//! HTTP on the passed socket: three pages, one request per connection, bounded in every direction.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::boot::Stage;
+use crate::log::{self, Event};
+use crate::readiness::Readiness;
+
+/// Connections served at a time; others wait in the kernel's queue.
+const CONNECTIONS: u32 = 64;
+/// From accepting a connection to its end, whatever the peer does.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// For the request's head within that.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// Bytes of a request's head; the smallest limit that hyper has.
+const HEAD_BYTES: usize = 8192;
+/// Header fields of a request.
+const HEAD_FIELDS: usize = 32;
+/// Pause after a failed accept, which is a lack of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is served; nothing in it changes while the agent runs.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    readiness: Readiness,
+    readyz: String,
+    boot: Option<String>,
+}
+
+impl Pages {
+    /// `boot` is `None` if the stages are not known.
+    pub(crate) fn new(readiness: Readiness, boot: Option<Vec<Stage>>) -> Self {
+        let ready = readiness == Readiness::Ready;
+        let readyz = serde_json::json!({ "schema": 1, "ready": ready, "reason": readiness.code() });
+        let boot = boot.map(|stages| serde_json::json!({ "schema": 1, "stages": stages }).to_string());
+        Self { readiness, readyz: readyz.to_string(), boot }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<String> {
+        let uri = request.uri();
+        let (status, kind, text) = match (uri.path(), uri.query(), &self.boot) {
+            _ if !request.body().is_end_stream() => (StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "no body\n"),
+            ("/healthz" | "/readyz" | "/boot", None, _) if request.method() != Method::GET => {
+                (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n")
+            }
+            ("/healthz", None, _) => (StatusCode::OK, "text/plain", "ok\n"),
+            ("/readyz", None, _) if self.readiness == Readiness::Ready => {
+                (StatusCode::OK, "application/json", self.readyz.as_str())
+            }
+            ("/readyz", None, _) => (StatusCode::SERVICE_UNAVAILABLE, "application/json", self.readyz.as_str()),
+            ("/boot", None, Some(boot)) => (StatusCode::OK, "application/json", boot.as_str()),
+            ("/boot", None, None) => (StatusCode::SERVICE_UNAVAILABLE, "application/json", self.readyz.as_str()),
+            _ => (StatusCode::NOT_FOUND, "text/plain", "not found\n"),
+        };
+        let mut response = Response::new(text.to_owned());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET"));
+        }
+        response
+    }
+}
+
+/// Serves until `stop` completes, then lets running connections end for at most `drain`.
+pub(crate) async fn run(listener: TcpListener, pages: Pages, stop: impl Future<Output = ()>, drain: Duration) {
+    let (pages, slots) = (Arc::new(pages), Arc::new(Semaphore::new(CONNECTIONS as usize)));
+    let mut stop = pin!(stop);
+    loop {
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            () = &mut stop => break,
+            next = next => next,
+        };
+        match (slot, accepted) {
+            (Ok(slot), Ok((stream, _))) => {
+                let pages = Arc::clone(&pages);
+                tokio::spawn(async move {
+                    // A connection that breaks or is too slow just ends.
+                    let _ = timeout(CONNECTION_TIME, connection(stream, &pages)).await;
+                    drop(slot);
+                });
+            }
+            _ => {
+                log::write(Event::AcceptFailed);
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let _ = timeout(drain, slots.acquire_many(CONNECTIONS)).await;
+}
+
+async fn connection(stream: TcpStream, pages: &Pages) -> hyper::Result<()> {
+    let service = service_fn(async |request| Ok::<_, Infallible>(pages.answer(&request)));
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEAD_FIELDS)
+        .keep_alive(false)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::SocketAddr;
+    use std::thread;
+    use std::time::Instant;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const DRAIN: Duration = Duration::from_millis(300);
+
+    /// Runs the server on a free port while `client` runs; gives what that returns once the server has ended.
+    fn with_server<T: Send + 'static>(
+        readiness: Readiness,
+        client: impl FnOnce(SocketAddr, oneshot::Sender<()>) -> T + Send + 'static,
+    ) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let at = listener.local_addr().unwrap();
+            let (stop, stopped) = oneshot::channel();
+            let client = thread::spawn(move || client(at, stop));
+            let pages = Pages::new(readiness, (readiness == Readiness::Ready).then(Vec::new));
+            run(listener, pages, async { drop(stopped.await) }, DRAIN).await;
+            client.join().unwrap()
+        })
+    }
+
+    fn connect(at: SocketAddr) -> std::net::TcpStream {
+        let stream = std::net::TcpStream::connect(at).unwrap();
+        stream.set_read_timeout(Some(CONNECTION_TIME + HEAD_TIME)).unwrap();
+        stream
+    }
+
+    /// All that the server sends in answer to `request`, until it closes the connection.
+    fn ask(at: SocketAddr, request: &str) -> String {
+        let mut stream = connect(at);
+        // The server may close before it has read all of a request that it refuses.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn status_and_body(readiness: Readiness, request: String) -> (String, String) {
+        let answer = with_server(readiness, move |at, _stop| ask(at, &request));
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.lines().next().unwrap_or("").trim_start_matches("HTTP/1.1 ");
+        (status.split(' ').next().unwrap_or("").to_owned(), body.to_owned())
+    }
+
+    #[test]
+    fn pages_and_refusals() {
+        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let fields: String = (0..=HEAD_FIELDS).map(|n| format!("x{n}: 1\r\n")).collect();
+        let ready = r#"{"ready":true,"reason":"ready","schema":1}"#;
+        let not_ready = r#"{"ready":false,"reason":"egress_open","schema":1}"#;
+        for (readiness, request, status, body) in [
+            (Readiness::Ready, get("/healthz"), "200", "ok\n"),
+            (Readiness::Ready, get("/readyz"), "200", ready),
+            (Readiness::Ready, get("/boot"), "200", r#"{"schema":1,"stages":[]}"#),
+            (Readiness::EgressOpen, get("/healthz"), "200", "ok\n"),
+            (Readiness::EgressOpen, get("/readyz"), "503", not_ready),
+            (Readiness::EgressOpen, get("/boot"), "503", not_ready),
+            (Readiness::Ready, get("/"), "404", "not found\n"),
+            (Readiness::Ready, get("/readyz/"), "404", "not found\n"),
+            (Readiness::Ready, get("/readyz?x"), "404", "not found\n"),
+            (Readiness::Ready, get("/readyz").replace("GET", "POST"), "405", "GET only\n"),
+            (Readiness::Ready, get("/readyz").replace("GET", "HEAD"), "405", ""),
+            (Readiness::Ready, get("/other").replace("GET", "POST"), "404", "not found\n"),
+            (Readiness::Ready, get("/healthz").replace("Host: x", "Content-Length: 1"), "413", "no body\n"),
+            (Readiness::Ready, get("/healthz").replace("Host: x", "Transfer-Encoding: chunked"), "413", "no body\n"),
+            (
+                Readiness::Ready,
+                get("/healthz").replace("Host: x", &format!("x: {}", "y".repeat(HEAD_BYTES))),
+                "431",
+                "",
+            ),
+            (Readiness::Ready, get("/healthz").replace("Host: x\r\n", &fields), "431", ""),
+            (Readiness::Ready, get(&format!("/{}", "y".repeat(2 * HEAD_BYTES))), "431", ""),
+            (Readiness::Ready, "nonsense\r\n\r\n".into(), "400", ""),
+        ] {
+            let first_line = request.lines().next().unwrap_or("").to_owned();
+            let found = status_and_body(readiness, request);
+            assert_eq!(found, (status.into(), body.into()), "{}", &first_line[..first_line.len().min(60)]);
+        }
+    }
+
+    #[test]
+    fn one_request_per_connection_and_no_clock() {
+        let twice = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2);
+        let answer = with_server(Readiness::Ready, move |at, _stop| ask(at, &twice));
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        assert!(answer.contains("connection: close") && !answer.contains("date:"), "{answer}");
+    }
+
+    #[test]
+    fn slow_clients_are_cut_off() {
+        let took = with_server(Readiness::Ready, |at, _stop| {
+            let begin = Instant::now();
+            let mut stream = connect(at);
+            stream.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            begin.elapsed()
+        });
+        assert!(took >= HEAD_TIME && took < CONNECTION_TIME, "{took:?}");
+    }
+
+    #[test]
+    fn connections_are_limited() {
+        let (while_full, afterwards) = with_server(Readiness::Ready, |at, _stop| {
+            let idle: Vec<_> = (0..CONNECTIONS).map(|_| connect(at)).collect();
+            let mut waiting = connect(at);
+            waiting.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
+            waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            let while_full = waiting.read(&mut [0; 16]).map_err(|error| error.kind());
+            drop(idle);
+            waiting.set_read_timeout(Some(HEAD_TIME)).unwrap();
+            (while_full, waiting.read(&mut [0; 16]).unwrap())
+        });
+        assert_eq!((while_full, afterwards), (Err(std::io::ErrorKind::WouldBlock), 16));
+    }
+
+    #[test]
+    fn stopping_waits_for_connections_but_not_long() {
+        let begin = Instant::now();
+        let (answer, refused) = with_server(Readiness::Ready, |at, stop| {
+            let mut running = connect(at);
+            running.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+            thread::sleep(DRAIN / 3);
+            stop.send(()).unwrap();
+            thread::sleep(DRAIN / 3);
+            let refused = std::net::TcpStream::connect(at).is_err();
+            running.write_all(b"\r\n").unwrap();
+            let mut answer = String::new();
+            running.read_to_string(&mut answer).unwrap();
+            (answer, refused)
+        });
+        assert!(answer.ends_with("ok\n") && refused, "{answer} {refused}");
+        assert!(begin.elapsed() < HEAD_TIME);
+
+        let begin = Instant::now();
+        let idle = with_server(Readiness::Ready, |at, stop| {
+            let idle = connect(at);
+            thread::sleep(DRAIN / 3);
+            stop.send(()).unwrap();
+            idle
+        });
+        assert!(begin.elapsed() >= DRAIN && begin.elapsed() < HEAD_TIME);
+        drop(idle);
+    }
+}
