@@ -1,5 +1,11 @@
 //! The root file system's format, uncompressed erofs (Linux's fs/erofs/erofs_fs.h): how `mkfs.erofs` from the locked
-//! tools is called.
+//! tools is called, and a bounded reader.
+
+mod read;
+mod superblock;
+
+pub use read::list;
+pub use superblock::Superblock;
 
 use measure::guid::Guid;
 

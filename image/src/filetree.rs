@@ -1,8 +1,10 @@
 //! A tree of files as it shall be in an image, before it is written as cpio or tar. Owners and modes come from here,
 //! never from the files on disk that hold the content.
 
-use crate::listing::TreePath;
+use crate::hash;
+use crate::listing::{Entry, Kind, Listing, TreePath};
 use anyhow::{Context as _, ensure};
+use measure::Sha256;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write};
@@ -35,6 +37,24 @@ pub enum Content {
     Bytes(Vec<u8>),
     /// A symbolic link with this text.
     Symlink(Vec<u8>),
+}
+
+/// The listing that an image of `tree` shall have. Reads the contents.
+pub fn listing(tree: &Tree) -> anyhow::Result<Listing> {
+    let entry = |(path, node): (&TreePath, &Node)| {
+        let kind = match &node.content {
+            Content::Directory => Kind::Directory,
+            Content::Bytes(bytes) => Kind::File { size: bytes.len() as u64, sha256: Sha256::of(bytes) },
+            Content::Symlink(target) => Kind::Symlink { target: target.clone() },
+            Content::Copied(from) => {
+                let mut file = File::open(from).with_context(|| format!("opening {} for {path}", from.display()))?;
+                let (size, sha256) = hash::copy(&mut file, &mut std::io::sink())?;
+                Kind::File { size, sha256 }
+            }
+        };
+        Ok(Entry { path: path.clone(), kind, mode: stored_mode(node), uid: node.uid, gid: node.gid })
+    };
+    Ok(Listing::new(tree.iter().map(entry).collect::<anyhow::Result<_>>()?)?)
 }
 
 /// A node's mode as archives store it.

@@ -28,3 +28,4 @@ pub mod store;
 pub mod tar;
 pub mod tree;
 pub mod verity;
+pub mod wheel;

@@ -1,6 +1,6 @@
 //! The writers: same bytes whatever the disk looks like, and readers that agree.
 
-use image::filetree::{Content, Node, Tree};
+use image::filetree::{Content, Node, Tree, listing};
 use image::listing::{Entry, Kind, Listing, TreePath};
 use image::{cpio, tar};
 use measure::Sha256;
@@ -35,21 +35,6 @@ fn tree(dir: &Path) -> Result<Tree, Box<dyn std::error::Error>> {
     .collect::<Result<_, image::listing::PathError>>()?)
 }
 
-/// What a reader should find.
-fn entries(tree: &Tree) -> Result<Vec<Entry>, std::io::Error> {
-    let entry = |(path, node): (&TreePath, &Node)| {
-        let file = |bytes: &[u8]| Kind::File { size: bytes.len() as u64, sha256: Sha256::of(bytes) };
-        let (kind, mode) = match &node.content {
-            Content::Directory => (Kind::Directory, node.mode),
-            Content::Bytes(bytes) => (file(bytes), node.mode),
-            Content::Copied(from) => (file(&fs::read(from)?), node.mode),
-            Content::Symlink(target) => (Kind::Symlink { target: target.clone() }, 0o777),
-        };
-        Ok(Entry { path: path.clone(), kind, mode, uid: node.uid, gid: node.gid })
-    };
-    tree.iter().map(entry).collect()
-}
-
 fn read_tar(bytes: &[u8]) -> anyhow::Result<Vec<Entry>> {
     let mut reader = tar::Reader::new(bytes);
     let mut entries = Vec::new();
@@ -75,7 +60,8 @@ fn read_tar(bytes: &[u8]) -> anyhow::Result<Vec<Entry>> {
 fn readers_find_what_writers_wrote() -> Outcome {
     let scratch = tempfile::tempdir()?;
     let tree = tree(scratch.path())?;
-    let expected = entries(&tree)?;
+    let expected = listing(&tree)?;
+    let expected = expected.entries();
 
     let (mut cpio, mut tar) = (Vec::new(), Vec::new());
     cpio::write(&tree, EPOCH, &mut cpio)?;

@@ -3,7 +3,7 @@
 
 use image::deb::Deb;
 use image::disk;
-use image::filetree::{Content, Node, Tree};
+use image::filetree::{self, Content, Node, Tree};
 use image::listing::{Kind, Listing, TreePath};
 use image::{cpio, erofs, tar};
 use measure::guid::Guid;
@@ -110,6 +110,14 @@ fn erofs_image_holds_the_tree() -> anyhow::Result<()> {
     assert!(bytes[0] == bytes[1], "the same archive gave two images");
     let image = scratch.path().join("a.erofs");
     run(tool("usr/bin/fsck.erofs").arg(&image))?;
+    let read = |at: u64, buffer: &mut [u8]| {
+        let from = &bytes[0][usize::try_from(at).map_err(std::io::Error::other)?..];
+        buffer.copy_from_slice(&from[..buffer.len()]);
+        Ok(())
+    };
+    let superblock = erofs::Superblock::read(&read, bytes[0].len() as u64)?;
+    assert_eq!((superblock.uuid, superblock.time), (Guid::new(1), 1_700_000_000));
+    assert_eq!(erofs::list(&read, &superblock)?.to_string(), filetree::listing(&tree)?.to_string());
     Ok(())
 }
 
