@@ -24,7 +24,8 @@ pub(crate) fn mount_kernel_file_systems() -> Result<(), Failure> {
     for (kind, at, flags, options) in [
         ("devtmpfs", "/dev", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "mode=0755"),
         ("proc", "/proc", strict, ""),
-        ("sysfs", "/sys", strict, ""),
+        // Nothing in the guest configures a device, and networkd takes links as they are, without udev, when it sees this.
+        ("sysfs", "/sys", strict | MsFlags::MS_RDONLY, ""),
         ("tmpfs", "/run", strict, "mode=0755,size=20%,nr_inodes=800k"),
     ] {
         fs::create_dir_all(at).doing(format!("creating {at}"))?;
@@ -33,12 +34,17 @@ pub(crate) fn mount_kernel_file_systems() -> Result<(), Failure> {
     fs::create_dir_all(NEW_ROOT).doing(format!("creating {NEW_ROOT}"))
 }
 
-/// Mounts the root and, inside it at /model, the model.
+/// Mounts the root and, inside it, the model at /model and memory at /tmp and /var, the only other places to write to.
 pub(crate) fn mount(root: &Path, model: &Path) -> Result<(), Failure> {
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
     mount_at(&root.display().to_string(), "erofs", NEW_ROOT, flags, "")?;
     let model_at = format!("{NEW_ROOT}/model");
-    mount_at(&model.display().to_string(), "erofs", &model_at, flags | MsFlags::MS_NOEXEC, "")
+    mount_at(&model.display().to_string(), "erofs", &model_at, flags | MsFlags::MS_NOEXEC, "")?;
+    let strict = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    for (at, options) in [("tmp", "mode=1777,size=16m,nr_inodes=1k"), ("var", "mode=0755,size=16m,nr_inodes=1k")] {
+        mount_at("tmpfs", "tmpfs", &format!("{NEW_ROOT}/{at}"), strict, options)?;
+    }
+    Ok(())
 }
 
 /// Leaves the stage times in /run/vitrine/boot.jsonl, frees the initrd, makes the new root `/` and becomes systemd.
