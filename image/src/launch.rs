@@ -7,7 +7,7 @@ mod dist;
 mod guest;
 mod interrupts;
 
-pub use dist::Dist;
+pub use dist::{Dist, tools};
 pub use guest::{Guest, Readiness, free_port};
 pub use interrupts::Interrupts;
 

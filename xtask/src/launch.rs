@@ -1,9 +1,8 @@
 //! `cargo xtask launch`: the image in QEMU, on SEV-SNP hardware or in software emulation.
 
 use anyhow::{Context as _, bail, ensure};
-use image::launch::{Dist, Firmware, Guest, Interrupts, Machine, Platform, Readiness, free_port};
+use image::launch::{Dist, Firmware, Guest, Interrupts, Machine, Platform, Readiness, free_port, tools};
 use image::progress::{Progress as _, Unit};
-use measure::Sha256;
 use measure::cmdline::Tee;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -135,27 +134,6 @@ fn machine(flags: &Launch, dist: &Dist, port: u16, work: &Path) -> anyhow::Resul
     };
     let machine = dist.machine(platform, command_line, in_work("console.log")?, port);
     Ok(Machine { vcpus: flags.vcpus, memory_mib: flags.memory, ..machine })
-}
-
-/// The tools tree this build was made with, which has its QEMU.
-fn tools(dist: &Dist, cache: &Path) -> anyhow::Result<PathBuf> {
-    #[derive(serde::Deserialize)]
-    struct Record {
-        stage: String,
-        input: Sha256,
-    }
-    let path = dist.path("stages.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let stages: Vec<Record> = serde_json::from_str(&text).with_context(|| format!("parsing {path}"))?;
-    let record = stages.iter().find(|record| record.stage == "tools");
-    let input = record.with_context(|| format!("{path}: expected a stage \"tools\", found none"))?.input;
-    let tree = cache.join("stages/tools").join(input.to_string()).join("tree");
-    ensure!(
-        tree.is_dir(),
-        "the tools this image was built with are not in the cache ({}); run `cargo xtask build`",
-        tree.display()
-    );
-    Ok(tree)
 }
 
 /// Refuses a host without SEV-SNP, naming everything that is missing.

@@ -2,10 +2,12 @@
 
 use super::{Firmware, Machine, Platform};
 use anyhow::{Context as _, ensure};
+use measure::Sha256;
 use measure::cmdline::{CommandLine, Tee};
 use measure::snp::{HashesPage, KernelHashes, Ovmf};
+use serde::Deserialize;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The files a machine is made of.
 const FILES: [&str; 6] = ["vmlinuz", "initrd", "cmdline", "disk.raw", "model.raw", "ovmf.fd"];
@@ -87,4 +89,28 @@ impl Dist {
             port,
         }
     }
+}
+
+/// The tools tree this build was made with, which has its QEMU; `cache` is Vitrine's cache directory.
+///
+/// # Errors
+/// When `stages.json` does not name it or it is no longer in the cache.
+pub fn tools(dist: &Dist, cache: &Path) -> anyhow::Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Record {
+        stage: String,
+        input: Sha256,
+    }
+    let path = dist.path("stages.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let stages: Vec<Record> = serde_json::from_str(&text).with_context(|| format!("parsing {path}"))?;
+    let record = stages.iter().find(|record| record.stage == "tools");
+    let input = record.with_context(|| format!("{path}: expected a stage \"tools\", found none"))?.input;
+    let tree = cache.join("stages/tools").join(input.to_string()).join("tree");
+    ensure!(
+        tree.is_dir(),
+        "the tools this image was built with are not in the cache ({}); run `cargo xtask build`",
+        tree.display()
+    );
+    Ok(tree)
 }

@@ -1,0 +1,357 @@
+//! The image boots, and nothing but the image.
+//!
+//! Boots the build in `dist/` (or `$VITRINE_DIST`) under software emulation: unchanged, with one thing changed on a
+//! disk or on the command line, and with other files than the measured firmware was told of. Run by
+//! `cargo xtask ci`, or by `cargo test -p xtask --test boot -- --ignored` after `cargo xtask build`.
+
+#![expect(clippy::disallowed_methods, reason = "which build and cache to test is in the environment")]
+#![expect(clippy::print_stdout, reason = "it is its own test harness")]
+
+use anyhow::{Context as _, bail, ensure};
+use image::deb::Deb;
+use image::launch::{Dist, Firmware, Guest, Machine, Platform, Readiness, free_port, tools};
+use image::lock::Lock;
+use image::progress::{Progress as _, Silent, Unit};
+use image::store::Store;
+use measure::cmdline::{CommandLine, Tee};
+use measure::guid::Guid;
+use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// How long a control boot may take; on two idle cores it takes a tenth of that.
+const CONTROL: Duration = Duration::from_secs(120);
+
+/// Boots at a time. Each has two virtual CPUs, so more would only slow each other down.
+const AT_ONCE: usize = 2;
+
+/// Bytes of a dm-verity block, and digests in one.
+const BLOCK: u64 = 4096;
+const FAN_OUT: u64 = 128;
+
+/// What every test needs.
+struct Bench {
+    dist: Dist,
+    tools: PathBuf,
+    /// Debian's OVMF, which measures nothing.
+    ovmf: String,
+    /// The command line of the simulation.
+    line: String,
+    /// Decides which byte is flipped.
+    seed: u64,
+}
+
+/// A machine to be changed, and a directory for what it is changed with.
+struct Trial<'a> {
+    bench: &'a Bench,
+    machine: Machine,
+    dir: &'a Path,
+    /// What was changed, for the report.
+    note: String,
+}
+
+/// What is expected.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// It serves.
+    Serves,
+    /// It ends by itself before it serves, and the console says this.
+    Ends(&'static str),
+    /// The firmware does not start the kernel and says nothing. A kernel that ran would serve or end.
+    Hangs,
+}
+
+/// Which firmware.
+#[derive(Clone, Copy)]
+enum Under {
+    SeaBios,
+    Ovmf,
+    Measured,
+}
+
+type Change = fn(&mut Trial<'_>) -> anyhow::Result<()>;
+
+use Kind::{Ends, Hangs, Serves};
+use Under::{Measured, Ovmf, SeaBios};
+
+/// Boots of the unchanged image; the longest is the measure for all others.
+const CONTROLS: [(&str, Under, Kind, Change); 3] = [
+    ("serves_under_seabios", SeaBios, Serves, |_| Ok(())),
+    ("serves_under_ovmf", Ovmf, Serves, |_| Ok(())),
+    ("serves_under_the_measured_firmware", Measured, Serves, |_| Ok(())),
+];
+
+const TRIALS: [(&str, Under, Kind, Change); 13] = [
+    // The kernel and the initrd with which the measured firmware hangs, where nothing checks them.
+    ("serves_with_another_kernel_where_nothing_checks_it", SeaBios, Serves, other_kernel),
+    ("serves_with_another_initrd_where_nothing_checks_it", SeaBios, Serves, other_initrd),
+    ("hangs_with_another_kernel", Measured, Hangs, other_kernel),
+    ("hangs_with_another_initrd", Measured, Hangs, other_initrd),
+    ("hangs_with_another_command_line", Measured, Hangs, |trial| trial.replace_line("quiet", "quiet quiet")),
+    ("ends_at_a_flipped_data_byte", SeaBios, Ends("data block"), flipped_data),
+    ("ends_at_a_flipped_hash_byte", SeaBios, Ends("metadata block"), flipped_hash),
+    ("ends_at_another_root_hash", SeaBios, Ends("metadata block"), other_root_hash),
+    ("ends_at_an_unknown_key", SeaBios, Ends("unknown token \"init=/bin/sh\""), |trial| {
+        trial.replace_line("quiet", "quiet init=/bin/sh")
+    }),
+    ("ends_at_a_duplicate_key", SeaBios, Ends("duplicate token \"quiet\""), |trial| {
+        trial.replace_line("quiet", "quiet quiet")
+    }),
+    ("ends_at_a_missing_key", SeaBios, Ends("expected lockdown=confidentiality"), |trial| {
+        trial.replace_line("lockdown=confidentiality ", "")
+    }),
+    ("ends_at_an_extra_key", SeaBios, Ends("expected the end"), |trial| {
+        trial.machine.command_line += " systemd.unit=rescue.target";
+        Ok(())
+    }),
+    ("ends_at_a_truncated_disk", SeaBios, Ends("vitrine-init: "), truncated_disk),
+];
+
+fn main() -> anyhow::Result<()> {
+    image::sandbox::entry();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == "--ignored" || argument == "--include-ignored") {
+        println!("ignored: boots the image in dist/; run by cargo xtask ci");
+        return Ok(());
+    }
+    let selected = |name: &str| arguments.iter().all(|argument| argument.starts_with('-') || name.contains(argument));
+    let firmware = tempfile::tempdir()?;
+    let bench = Bench::new(firmware.path())?;
+    println!("seed {}, to be set again as VITRINE_SEED", bench.seed);
+
+    // All of them, because the others need their times.
+    let times = run(&bench, CONTROLS.to_vec(), CONTROL)?;
+    let limit = 3 * times.into_iter().max().context("no control boot")?;
+    println!(
+        "limit {:.1} s: three times the slowest control boot, measured with as many at once; whatever would serve \
+         has served by then",
+        limit.as_secs_f64()
+    );
+    run(&bench, TRIALS.into_iter().filter(|(name, ..)| selected(name)).collect(), limit)?;
+    Ok(())
+}
+
+/// Runs `tests`, [`AT_ONCE`] at a time; the time each took until it served or ended.
+fn run(bench: &Bench, mut tests: Vec<(&str, Under, Kind, Change)>, limit: Duration) -> anyhow::Result<Vec<Duration>> {
+    tests.reverse();
+    let (queue, times, failed) = (Mutex::new(tests), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((name, under, kind, change)) = { queue.lock().unwrap().pop() } {
+                    match test(bench, under, kind, change, limit) {
+                        Ok((took, note)) => {
+                            println!("test {name} ... ok ({note})");
+                            times.lock().unwrap().push(took);
+                        }
+                        Err(error) => {
+                            println!("test {name} ... FAILED\n{error:#}");
+                            failed.lock().unwrap().push(name);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(times.into_inner().unwrap())
+}
+
+fn test(
+    bench: &Bench,
+    under: Under,
+    kind: Kind,
+    change: Change,
+    limit: Duration,
+) -> anyhow::Result<(Duration, String)> {
+    let dir = tempfile::tempdir()?;
+    let mut trial = Trial { bench, machine: bench.machine(under, dir.path())?, dir: dir.path(), note: String::new() };
+    change(&mut trial)?;
+    let Trial { machine, note, .. } = trial;
+    let mut guest = Guest::start(&machine, &bench.tools, dir.path())?;
+    let mut answered = false;
+    let readiness = guest.wait(limit, &*Silent.bar("", 0, Unit::Items), &mut || {
+        // A changed image must not even say that it is not ready.
+        answered = !matches!(kind, Serves) && answers(machine.port);
+        Ok(answered)
+    })?;
+    let console = guest.console()?;
+    let (took, what) = match (kind, readiness) {
+        (Serves, Readiness::Serving { boot, took }) => (took, stages(&boot)?),
+        (Ends(reason), Readiness::Stopped { took }) => {
+            let line = console.iter().find(|line| line.contains(reason));
+            let line = line.with_context(|| format!("{reason:?} is not on the console:\n{}", console.join("\n")))?;
+            guest.end()?;
+            (took, line.clone())
+        }
+        (Hangs, Readiness::Neither) => (limit, "neither served nor ended".to_owned()),
+        (_, readiness) => bail!("{note}: {readiness:?}; console:\n{}", console.join("\n")),
+    };
+    let note = [note, what].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+    Ok((took, format!("{:.1} s; {note}", took.as_secs_f64())))
+}
+
+/// Whether anybody in the guest answers at all.
+fn answers(port: u16) -> bool {
+    let ask = || -> std::io::Result<usize> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_millis(300)))?;
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+        stream.read(&mut [0])
+    };
+    ask().is_ok_and(|read| read > 0)
+}
+
+/// What `/boot` says, in one line; an error unless the root was opened through dm-verity and read.
+fn stages(boot: &str) -> anyhow::Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Boot {
+        stages: Vec<Stage>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Stage {
+        stage: String,
+        begin_us: u64,
+        end_us: u64,
+    }
+    let Boot { stages } = serde_json::from_str(boot).with_context(|| format!("parsing {boot}"))?;
+    for needed in ["kernel", "verity", "read", "root"] {
+        ensure!(stages.iter().any(|stage| stage.stage == needed), "no stage {needed} in {boot}");
+    }
+    let text = |Stage { stage, begin_us, end_us }: &Stage| format!("{stage} {} ms", (end_us - begin_us) / 1000);
+    Ok(stages.iter().map(text).collect::<Vec<_>>().join(", "))
+}
+
+impl Bench {
+    fn new(firmware: &Path) -> anyhow::Result<Self> {
+        let set = |name| std::env::var_os(name).map(PathBuf::from);
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a checkout around xtask")?;
+        let dist = Dist::open(&set("VITRINE_DIST").unwrap_or_else(|| checkout.join("dist")))?;
+        let home = || Some(set("HOME")?.join(".cache/vitrine"));
+        let cache = set("VITRINE_CACHE").or_else(home).context("VITRINE_CACHE is not set")?;
+
+        let lock = Lock::read(&checkout.join("image.lock"))?;
+        let package = lock.package("ovmf").context("image.lock: no package ovmf")?;
+        Deb::open(&Store::open(&cache)?.path(&package.sha256))?.unpack(firmware)?;
+        let ovmf = firmware.join("usr/share/ovmf/OVMF.fd").to_str().context("a UTF-8 TMPDIR")?.to_owned();
+
+        let seed = match std::env::var("VITRINE_SEED") {
+            Ok(seed) => seed.parse().context("VITRINE_SEED")?,
+            Err(_unset) => RandomState::new().hash_one(0),
+        };
+        let line = dist.command_line(Tee::Simulated)?;
+        Ok(Self { tools: tools(&dist, &cache)?, dist, ovmf, line, seed })
+    }
+
+    fn machine(&self, under: Under, dir: &Path) -> anyhow::Result<Machine> {
+        let path = |name| dir.join(name).to_str().map(str::to_owned).context("a UTF-8 TMPDIR");
+        let firmware = match under {
+            SeaBios => Firmware::SeaBios,
+            Ovmf => Firmware::Uefi(self.ovmf.clone()),
+            // Told of this build's files, whatever the test boots then.
+            Measured => self.dist.measured_firmware(&self.line, &path("hashes.page")?)?,
+        };
+        let platform = Platform::Simulated(firmware);
+        Ok(self.dist.machine(platform, self.line.clone(), path("console.log")?, free_port()?))
+    }
+}
+
+impl Trial<'_> {
+    fn replace_line(&mut self, from: &str, to: &str) -> anyhow::Result<()> {
+        ensure!(self.bench.line.contains(from), "{from:?} is not on the command line");
+        self.machine.command_line = self.bench.line.replacen(from, to, 1);
+        Ok(())
+    }
+
+    /// A changed copy of `file`.
+    fn changed(&self, file: &str, change: impl FnOnce(&mut Vec<u8>) -> anyhow::Result<()>) -> anyhow::Result<String> {
+        let mut bytes = fs::read(file)?;
+        change(&mut bytes)?;
+        let path = self.dir.join("changed");
+        fs::write(&path, bytes)?;
+        path.to_str().map(str::to_owned).context("a UTF-8 TMPDIR")
+    }
+
+    /// Flips the bit that the seed chooses among `len` bytes from `start` of the root's partition `uuid`.
+    fn flip(&mut self, uuid: Guid, start: u64, len: u64) -> anyhow::Result<()> {
+        let (byte, bit) = (start + self.bench.seed % len, 1 << (self.bench.seed >> 61));
+        self.machine.root = self.changed(&self.machine.root, |disk| {
+            let at = usize::try_from(partition(disk, uuid)? + byte)?;
+            *disk.get_mut(at).context("the partition ends early")? ^= bit;
+            Ok(())
+        })?;
+        self.note = format!("bit {bit:#04x} of byte {byte} of the partition flipped");
+        Ok(())
+    }
+
+    fn line(&self) -> anyhow::Result<CommandLine> {
+        Ok(self.bench.line.parse()?)
+    }
+}
+
+/// Where the partition begins, in bytes (UEFI 2.10, 5.3.3).
+fn partition(disk: &[u8], uuid: Guid) -> anyhow::Result<u64> {
+    let entries = disk.get(1024..).context("no partition table")?.chunks_exact(128).take(128);
+    let mut found = entries.filter(|entry| entry[16..32] == uuid.to_mixed_endian());
+    let entry = found.next().with_context(|| format!("no partition {uuid}"))?;
+    Ok(u64::from_le_bytes(entry[32..40].try_into()?) * 512)
+}
+
+fn flipped_data(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let root = trial.line()?.root;
+    trial.flip(root.data, 0, root.data_blocks.get() * BLOCK)
+}
+
+/// Any block of the tree is used: the whole root is read at boot.
+fn flipped_hash(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let root = trial.line()?.root;
+    let (mut level, mut blocks) = (root.data_blocks.get(), 0);
+    while level > 1 {
+        level = level.div_ceil(FAN_OUT);
+        blocks += level;
+    }
+    // Block 0 is the superblock, which nobody reads.
+    trial.flip(root.hash, BLOCK, blocks * BLOCK)
+}
+
+fn other_root_hash(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let mut line = trial.line()?;
+    std::mem::swap(&mut line.root.root, &mut line.model.root);
+    trial.machine.command_line = line.to_string();
+    Ok(())
+}
+
+/// One letter of the version in the header, which nothing reads (Linux, Documentation/arch/x86/boot.rst, 0x20e).
+fn other_kernel(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial.machine.kernel = trial.changed(&trial.machine.kernel, |kernel| {
+        let at = kernel.get(0x20e..0x210).context("no header")?;
+        let at = usize::from(u16::from_le_bytes(at.try_into()?)) + 0x200;
+        let byte = kernel.get_mut(at).context("no version")?;
+        ensure!(byte.is_ascii_digit(), "no version at {at:#x}");
+        *byte ^= 1;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Four zero bytes more, which end the archive no less.
+fn other_initrd(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial.machine.initrd = trial.changed(&trial.machine.initrd, |initrd| {
+        initrd.extend([0; 4]);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn truncated_disk(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial.machine.root = trial.changed(&trial.machine.root, |disk| {
+        disk.truncate(disk.len() / 2 / 512 * 512);
+        Ok(())
+    })?;
+    Ok(())
+}
