@@ -16,8 +16,8 @@ use http::{Client, Failure};
 use measure::Sha256;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Downloads at a time. Debian's mirrors are happy with a handful from one client.
@@ -241,6 +241,11 @@ pub fn verify(lock: &Lock, crates: &[Crate], store: &Store, progress: &dyn Progr
     Ok(spoilt)
 }
 
+/// What `mutex` guards. Nothing here leaves it half-changed, so a thread that panicked meanwhile does not matter.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 /// Fetches each of `wanted`.
 pub(crate) fn fetch_all(
     wanted: Vec<Wanted>,
@@ -255,7 +260,8 @@ pub(crate) fn fetch_all(
     let bar = progress.bar("fetch", bytes, Unit::Bytes);
     let client = Client::new(patience);
     let next = AtomicUsize::new(0);
-    let outcome: Mutex<(Vec<(usize, MissingFile)>, Option<anyhow::Error>)> = Mutex::default();
+    let missing: Mutex<Vec<(usize, MissingFile)>> = Mutex::default();
+    let local: Mutex<Option<anyhow::Error>> = Mutex::default();
     let work = || {
         while let Some((at, each)) = wanted.get(next.load(Ordering::Relaxed)).and_then(|_more| {
             let at = next.fetch_add(1, Ordering::Relaxed);
@@ -263,13 +269,12 @@ pub(crate) fn fetch_all(
         }) {
             bar.note(&each.name);
             let Err(failure) = client.obtain(each, store, &*bar) else { continue };
-            let mut outcome = outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             match failure {
-                Failure::Nowhere(file) => outcome.0.push((at, file)),
+                Failure::Nowhere(file) => locked(&missing).push((at, file)),
                 Failure::Local(error) => {
                     // A full disk will not get better: let the other threads stop, too.
                     next.store(wanted.len(), Ordering::Relaxed);
-                    outcome.1.get_or_insert(error);
+                    locked(&local).get_or_insert(error);
                 }
             }
         }
@@ -280,10 +285,10 @@ pub(crate) fn fetch_all(
         }
     });
     drop(bar);
-    let (mut missing, local) = outcome.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(error) = local {
+    if let Some(error) = locked(&local).take() {
         return Err(error);
     }
+    let mut missing = std::mem::take(&mut *locked(&missing));
     let fetched = wanted.len() - missing.len();
     if fetched > 0 {
         progress.done("fetch", &format!("{fetched} files"), start.elapsed());

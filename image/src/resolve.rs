@@ -62,6 +62,7 @@ impl Resolver<'_> {
         only: Option<&str>,
     ) -> anyhow::Result<(Lock, Vec<String>)> {
         let (new, notes) = self.resolve(request)?;
+        let new = keep_stamps(old, new);
         let lock = match only {
             None => new,
             Some(only) => merge(old.context("there is no image.lock to change one package of")?, new, only)?,
@@ -209,6 +210,17 @@ impl Resolver<'_> {
         });
         fetch_all(wanted.collect(), self.store, self.mirrors.patience, self.progress).map(|_fetched| ())
     }
+}
+
+/// `new`, with the time stamps of `old` where the archive is still in the same state.
+fn keep_stamps(old: Option<&Lock>, mut new: Lock) -> Lock {
+    for archive in &mut new.archives {
+        match old.and_then(|old| old.archive(&archive.name)) {
+            Some(old) if old.inrelease_sha256 == archive.inrelease_sha256 => archive.snapshot.clone_from(&old.snapshot),
+            _ => {}
+        }
+    }
+    new
 }
 
 /// `old` with what `new` has for the package `only` and for its source's other packages.

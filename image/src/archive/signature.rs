@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use pgp::composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
-use pgp::types::{KeyDetails, VerifyingKey};
+use pgp::types::VerifyingKey;
 
 /// Most signatures looked at in one file; Debian's have up to three.
 const MAX_SIGNATURES: usize = 16;
@@ -109,7 +109,7 @@ fn subkey_may_sign(key: &SignedPublicKey, subkey: &pgp::composed::SignedPublicSu
 }
 
 /// Key lifetimes count from the key's own creation.
-fn is_alive(key: &(impl VerifyingKey + KeyDetails), newest: &Signature, at: u64) -> anyhow::Result<()> {
+fn is_alive(key: &impl VerifyingKey, newest: &Signature, at: u64) -> anyhow::Result<()> {
     let created = u64::from(key.created_at().as_secs());
     ensure!(created <= at.saturating_add(86_400), "it is from the future");
     match newest.key_expiration_time() {

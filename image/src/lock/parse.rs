@@ -173,12 +173,14 @@ impl<'a> Cursor<'a> {
         let mut ahead = self.lines.clone();
         match (ahead.next(), ahead.next()) {
             (Some(""), Some(found)) if found == header => {
-                (self.next(), self.next());
+                self.next();
+                self.next();
                 Ok(true)
             }
             (None, _) | (Some(""), Some("[[archive]]" | "[[package]]" | "[[file]]")) => Ok(false),
             (Some(""), found) => {
-                (self.next(), self.next());
+                self.next();
+                self.next();
                 Err(self.error(format!("expected a known table, found {:?}", found.unwrap_or("the end"))))
             }
             (Some(found), _) => {

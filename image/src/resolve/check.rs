@@ -4,7 +4,7 @@ use super::{is_allowed, keyring};
 use crate::archive::relation::{Relation, Version};
 use crate::archive::{Index, MAX_INRELEASE, MAX_PACKAGES, Release, dependencies, index_path, relation};
 use crate::deb::Deb;
-use crate::fetch::{Mirrors, http::Client};
+use crate::fetch::{Mirrors, http::Client, locked};
 use crate::lock::{self, Lock, Package, Set};
 use crate::progress::{Progress, Unit};
 use crate::request::Request;
@@ -195,13 +195,13 @@ pub fn online(lock: &Lock, mirrors: &Mirrors, progress: &dyn Progress) -> anyhow
                     bar.note(name);
                     let there = is_anywhere(&client, urls);
                     bar.add(1);
-                    found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((at, there));
+                    locked(&found).push((at, there));
                 }
             });
         }
     });
     drop(bar);
-    let mut found = found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut found = std::mem::take(&mut *locked(&found));
     found.sort_by_key(|(at, _)| *at);
     let mut gone = Vec::new();
     for ((name, _), (_, there)) in wanted.iter().zip(found) {
