@@ -2,6 +2,8 @@
 
 pub mod relation;
 mod signature;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use crate::lock::{MAX_SIZE, is_name, is_relative, is_version};
 use anyhow::{Context as _, bail, ensure};

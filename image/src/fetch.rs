@@ -5,6 +5,10 @@
 //! enter the store.
 
 pub(crate) mod http;
+#[cfg(test)]
+pub(crate) mod server;
+#[cfg(test)]
+mod tests;
 
 use crate::crates::Crate;
 use crate::lock::{self, File, Lock, Package};

@@ -203,3 +203,69 @@ fn relation(text: &str) -> anyhow::Result<Relation> {
     ensure!(crate::lock::is_version(version), "expected a version, found {version:?}");
     Ok(Relation { name: name.to_owned(), versions: Some((operator, Version::new(version))) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_by_dpkg() {
+        // Each before the next.
+        let ordered = [
+            "0~~",
+            "0~~a",
+            "0~",
+            "0",
+            "0a",
+            "0.1",
+            "1.0~rc1-1",
+            "1.0-1~bpo13+1",
+            "1.0-1",
+            "1.0-1+b1",
+            "1.0-1+deb13u1",
+            "1.0-1+deb13u10",
+            "1.0-2",
+            "1.0.1-1",
+            "1.2",
+            "1.10",
+            "1.10a",
+            "1.10+",
+            "2024-1-1",
+            "1:0.1",
+            "2:0",
+        ];
+        let ordered = ordered.map(Version::new);
+        for (at, a) in ordered.iter().enumerate() {
+            for (bt, b) in ordered.iter().enumerate() {
+                assert_eq!(a.cmp(b), at.cmp(&bt), "{a} {b}");
+            }
+        }
+        for (a, b) in [("1.0", "1.00"), ("0:1", "1"), ("1-0", "1"), ("1.0-01", "1.0-1")] {
+            assert_eq!(Version::new(a), Version::new(b));
+        }
+    }
+
+    #[test]
+    fn relations() {
+        for (field, version, expected) in [
+            ("a (<< 2)", "1", true),
+            ("a (<< 2)", "2", false),
+            ("a (<= 2)", "2", true),
+            ("a (= 2)", "2-1", false),
+            ("a (>= 2)", "2-1", true),
+            ("a(>>2)", "2", false),
+            ("a:any", "0", true),
+        ] {
+            let parsed = parse(field).unwrap();
+            assert_eq!(parsed[0].0[0].allows(&Version::new(version)), expected, "{field} {version}");
+        }
+        for bad in ["a b", "a (1)", "a (>= )", "a (>= 1", "| a", "(>= 1)", "a (>= 1) x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let provided = |field: &str| parse(field).unwrap().remove(0).0.remove(0);
+        assert!(provided("v").is_provided_by(&provided("v")));
+        assert!(provided("v (>= 2)").is_provided_by(&provided("v (= 3)")));
+        assert!(!provided("v (>= 2)").is_provided_by(&provided("v (= 1)")));
+        assert!(!provided("v (>= 2)").is_provided_by(&provided("v")), "an unversioned Provides meets no version");
+    }
+}

@@ -41,6 +41,15 @@ impl Keyring {
         bail!("no good signature on the InRelease: {}", refused.join("; "))
     }
 
+    /// Why a key of this ring cannot be used at the time `at`, if one cannot.
+    #[cfg(test)]
+    pub(super) fn usable(&self, at: u64) -> anyhow::Result<()> {
+        self.keys.iter().try_for_each(|key| {
+            primary_may_sign(key, at)?;
+            key.public_subkeys.iter().try_for_each(|subkey| subkey_may_sign(key, subkey, at))
+        })
+    }
+
     fn accepts(&self, signature: &Signature, text: &[u8], at: u64) -> anyhow::Result<()> {
         let issuer = signature.issuer_fingerprint().first().map_or("an unnamed key".to_owned(), |key| key.to_string());
         let strong =
