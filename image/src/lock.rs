@@ -4,6 +4,8 @@
 //! writes, so a reviewer's diff shows every change and nothing else can hide in the file.
 
 mod parse;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use measure::{Sha1, Sha256};
 use std::fmt::{self, Write as _};

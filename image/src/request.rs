@@ -191,3 +191,6 @@ pub fn mkosi_packages(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     ensure!(!packages.is_empty(), "expected \"Packages=\" and a list, found none");
     Ok(packages)
 }
+
+#[cfg(test)]
+mod tests;
