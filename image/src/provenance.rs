@@ -1,6 +1,7 @@
 //! Where each path of an image comes from: one [`Origin`] per path, and `provenance.json`, which lists them
 //! (docs/formats.md).
 
+use crate::filetree::{Content, Node, Tree};
 use crate::listing::{Entry, Kind};
 use measure::Sha256;
 use serde::Serialize;
@@ -16,6 +17,19 @@ pub struct Traced {
     pub file: Option<PathBuf>,
     /// Why it may be there.
     pub origin: Origin,
+}
+
+/// What to write: the tree as an archive takes it.
+pub fn tree(paths: &[Traced]) -> Tree {
+    let node = |Traced { entry, file, .. }: &Traced| {
+        let content = match (file, &entry.kind) {
+            (Some(file), _) => Content::Copied(file.clone()),
+            (None, Kind::Symlink { target }) => Content::Symlink(target.clone()),
+            (None, _) => Content::Directory,
+        };
+        (entry.path.clone(), Node { content, mode: entry.mode, uid: entry.uid, gid: entry.gid })
+    };
+    paths.iter().map(node).collect()
 }
 
 /// Why a path is in an image. Nothing is in an image without one.
