@@ -12,7 +12,7 @@ mod server;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use tokio::net::TcpListener;
@@ -25,12 +25,11 @@ use crate::server::Pages;
 const DRAIN: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let begin = Instant::now();
     let Some(listener) = passed_listener() else {
         log::write(Event::NoListener);
         return ExitCode::FAILURE;
     };
-    match serve(listener, begin) {
+    match serve(listener) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => {
             log::write(Event::Failed);
@@ -48,13 +47,14 @@ fn passed_listener() -> Option<std::net::TcpListener> {
     passed.take_tcp_listener(0).ok().flatten()
 }
 
-fn serve(listener: std::net::TcpListener, begin: Instant) -> io::Result<()> {
+fn serve(listener: std::net::TcpListener) -> io::Result<()> {
+    let begin_us = boot::now_us()?;
     listener.set_nonblocking(true)?;
     let root = Path::new("/");
-    let boot = boot::Boot::read(root);
-    let readiness = readiness::check(root, boot.is_ok());
+    let stages = boot::stages(root, begin_us);
+    let readiness = readiness::check(root, stages.is_ok());
+    let pages = Pages::new(readiness, stages.ok());
     log::write(Event::Serving(readiness));
-    let pages = Pages::new(readiness, boot.map(|boot| boot.until(begin.elapsed())).ok());
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let stop = async move {

@@ -38,7 +38,7 @@ impl Stages {
     /// Ends the stage `name`.
     pub(crate) fn done(&mut self, name: &'static str) -> Result<(), Failure> {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).doing("reading the clock")?;
-        let now = now.tv_sec() as u64 * 1_000_000 + now.tv_nsec() as u64 / 1000;
+        let now = now.tv_sec().cast_unsigned() * 1_000_000 + now.tv_nsec().cast_unsigned() / 1000;
         let begin = self.last;
         writeln!(self.lines, "{{\"stage\":\"{name}\",\"begin_us\":{begin},\"end_us\":{now}}}")
             .doing("noting a time")?;
