@@ -84,6 +84,13 @@ pub fn index_path(component: &str) -> String {
     format!("{component}/binary-amd64/Packages.xz")
 }
 
+/// Where the index with this digest is, below `dists/SUITE/`: by digest, which stays for some time when the archive
+/// changes, and by name.
+pub fn index_paths(component: &str, sha256: &Sha256) -> [String; 2] {
+    let directory = format!("{component}/binary-amd64");
+    [format!("{directory}/by-hash/SHA256/{sha256}"), index_path(component)]
+}
+
 /// RFC 5322's form, always in UTC: `Sat, 12 Sep 2026 07:55:41 UTC`.
 fn parse_date(text: &str) -> anyhow::Result<u64> {
     let expected = || format!("expected a date like \"Sat, 12 Sep 2026 07:55:41 UTC\", found {text:?}");

@@ -10,6 +10,7 @@ pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 
+use crate::archive;
 use crate::crates::Crate;
 use crate::lock::{self, File, Lock, Package};
 use crate::progress::{Progress, Unit};
@@ -120,6 +121,27 @@ impl Mirrors {
 
     pub(crate) fn pool(&self, archive: &str, path: &str) -> Vec<String> {
         self.archives.get(archive).into_iter().flatten().map(|base| format!("{base}/{path}")).collect()
+    }
+
+    /// The signed indexes of each archive.
+    pub(crate) fn indexes(&self, lock: &Lock) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        for archive in &lock.archives {
+            let lock::Archive { name, suite, component, snapshot, inrelease_sha256, packages_sha256 } = archive;
+            let (inrelease, index) =
+                (format!("dists/{suite}/InRelease"), archive::index_paths(component, packages_sha256));
+            let index = index.map(|path| format!("dists/{suite}/{path}"));
+            for (sha256, paths) in [(inrelease_sha256, &[inrelease][..]), (packages_sha256, &index)] {
+                let mut urls: Vec<_> = paths.iter().flat_map(|path| self.pool(archive.request(), path)).collect();
+                let mirrors = urls.len();
+                let known = self.snapshots.get(archive.request()).into_iter();
+                urls.extend(known.flat_map(|known| {
+                    paths.iter().map(move |path| format!("{}/archive/{known}/{snapshot}/{path}", self.snapshot))
+                }));
+                wanted.push(self.wanted(format!("{name} {suite} index"), *sha256, None, urls, mirrors));
+            }
+        }
+        wanted
     }
 
     /// Each locked package and file, and where a mirror should have it; snapshots are not asked.
@@ -295,7 +317,11 @@ pub(crate) fn fetch_all(
     let mut missing = std::mem::take(&mut *locked(&missing));
     let fetched = wanted.len() - missing.len();
     if fetched > 0 {
-        progress.done("fetch", &format!("{fetched} files"), start.elapsed());
+        let object = match &wanted[..] {
+            [only] => only.name.clone(),
+            _ => format!("{fetched} files"),
+        };
+        progress.done("fetch", &object, start.elapsed());
     }
     missing.sort_by_key(|(at, _)| *at);
     match missing.is_empty() {

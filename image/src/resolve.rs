@@ -6,8 +6,10 @@
 mod apt;
 mod check;
 mod diff;
+#[cfg(test)]
+mod tests;
 
-use crate::archive::{Index, Indexed, Keyring, MAX_INRELEASE, MAX_PACKAGES, Release, index_path};
+use crate::archive::{Index, Indexed, Keyring, MAX_INRELEASE, MAX_PACKAGES, Release, index_path, index_paths};
 use crate::fetch::{Mirrors, fetch, fetch_all, http::Client};
 use crate::lock::{self, Lock, Package, Set};
 use crate::progress::Progress;
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 
-pub use check::{Checked, check, online};
+pub use check::{Checked, check, fetch_indexes, online};
 pub use diff::diff;
 
 /// Largest keyring file, in bytes.
@@ -116,10 +118,8 @@ impl Resolver<'_> {
             let path = index_path(component);
             let (size, sha256) = release.file(&path)?;
             ensure!(size <= MAX_PACKAGES, "expected at most {MAX_PACKAGES} bytes of {path}, found {size}");
-            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-            let by_hash = format!("dists/{suite}/{directory}/by-hash/SHA256/{sha256}");
-            let urls = [by_hash, format!("dists/{suite}/{path}")];
-            let urls: Vec<_> = urls.iter().flat_map(|path| self.mirrors.pool(name, path)).collect();
+            let paths = index_paths(component, &sha256).map(|path| format!("dists/{suite}/{path}"));
+            let urls: Vec<_> = paths.iter().flat_map(|path| self.mirrors.pool(name, path)).collect();
             let count = urls.len();
             let wanted = self.mirrors.wanted(format!("{name} {path}"), sha256, Some(size), urls, count);
             fetch_all(vec![wanted], self.store, self.mirrors.patience, self.progress)?;

@@ -20,7 +20,7 @@ pub(crate) struct Flags {
     /// Verify image.lock without changing or fetching anything (what happens without flags, too).
     #[arg(long, conflicts_with = "update")]
     check: bool,
-    /// Also name the locked files that no mirror has any more.
+    /// Also name the locked files that no mirror has any more, and try to fetch the archives' signed indexes.
     #[arg(long, requires = "check")]
     online: bool,
     #[command(flatten)]
@@ -38,11 +38,14 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         Some(only) => update(&root, &request, &cache, &store, &mirrors, only.as_deref()),
         None => {
             let lock = Lock::read(&path)?;
-            let checked = resolve::check(&lock, &request, &root, &store)?;
             let gone = match flags.online {
-                true => Some(resolve::online(&lock, &mirrors, &Terminal::new())?),
+                true => {
+                    resolve::fetch_indexes(&lock, &store, &mirrors, &Terminal::new())?;
+                    Some(resolve::online(&lock, &mirrors, &Terminal::new())?)
+                }
                 false => None,
             };
+            let checked = resolve::check(&lock, &request, &root, &store)?;
             verdict(&lock, checked, gone)
         }
     }

@@ -117,3 +117,23 @@ fn parse(answer: &str) -> anyhow::Result<Vec<Sha256>> {
     ensure!(!digests.is_empty(), "apt chose no package; it said: {answer}");
     Ok(digests)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apt_prints() {
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let line = format!("'http://debian.invalid/pool/a%2b1.deb' a_1%3a2.deb 10 SHA256:{digest}\n");
+        assert_eq!(parse(&format!("W: a warning\n{line}")).unwrap(), [digest.parse().unwrap()]);
+        for (answer, expected) in [
+            (line.replace("SHA256", "MD5Sum"), "no SHA-256"),
+            (line.replace("SHA256:ba", "SHA256:b"), "bad SHA-256"),
+            ("E: Unable to locate package x\n".to_owned(), "Unable to locate package x"),
+        ] {
+            let error = format!("{:#}", parse(&answer).unwrap_err());
+            assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use super::{is_allowed, keyring};
 use crate::archive::relation::{Relation, Version};
 use crate::archive::{Index, MAX_INRELEASE, MAX_PACKAGES, Release, dependencies, index_path, relation};
 use crate::deb::Deb;
-use crate::fetch::{Mirrors, http::Client, locked};
+use crate::fetch::{Mirrors, Missing, fetch_all, http::Client, locked};
 use crate::lock::{self, Lock, Package, Set};
 use crate::progress::{Progress, Unit};
 use crate::request::Request;
@@ -37,6 +37,7 @@ pub fn check(lock: &Lock, request: &Request, root: &Path, store: &Store) -> anyh
             lock.request_sha256
         ));
     }
+    checked.problems.extend(unanswered(lock, request));
     let contents = contents(lock, store, &mut checked)?;
     for set in Set::ALL.into_iter().filter(|set| set.is_closed()) {
         checked.problems.extend(unmet(lock, set, &contents));
@@ -61,6 +62,30 @@ pub fn check(lock: &Lock, request: &Request, root: &Path, store: &Store) -> anyh
             .push(format!("source-date-epoch: expected {newest}, the archives' newest Date, found {found}"));
     }
     Ok(checked)
+}
+
+/// What the request asks for and the lock does not have, or has without being asked.
+fn unanswered(lock: &Lock, request: &Request) -> Vec<String> {
+    let mut problems = Vec::new();
+    for set in Set::ALL {
+        let asked: Vec<&str> =
+            request.packages.get(&set).into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        let locked: Vec<&str> = lock.packages(set).map(|package| package.name.as_str()).collect();
+        match set {
+            // What a name points to is known from the index only, and more than the named is there on purpose.
+            Set::Kernel | Set::Initrd if asked.len() == locked.len() => {}
+            _ if set.is_closed() => {
+                let missing = asked.iter().filter(|name| !locked.contains(name));
+                problems.extend(missing.map(|name| format!("{set}: the requested package {name} is not locked")));
+            }
+            _ if asked == locked => {}
+            _ => problems.push(format!("{set}: expected {}, found {}", asked.join(" "), locked.join(" "))),
+        }
+    }
+    if lock.files != request.files {
+        problems.push("the files are not the requested ones".to_owned());
+    }
+    problems
 }
 
 /// What a package's own control file says.
@@ -177,6 +202,15 @@ fn chain(
         }
     }
     Ok(Some((release.date, problems)))
+}
+
+/// Tries to bring the indexes of `lock` into `store`, so that [`check`] can follow the hash chain. Mirrors have them
+/// until the archive changes, snapshot.debian.org for ever. What cannot be had stays unchained.
+pub fn fetch_indexes(lock: &Lock, store: &Store, mirrors: &Mirrors, progress: &dyn Progress) -> anyhow::Result<()> {
+    match fetch_all(mirrors.indexes(lock), store, mirrors.patience, progress) {
+        Err(error) if error.is::<Missing>() => Ok(()),
+        outcome => outcome.map(|_fetched| ()),
+    }
 }
 
 /// Names of locked files that no mirror has any more.
