@@ -24,6 +24,11 @@ impl Corrupt {
     }
 }
 
+/// What was read is fine as far as it was read, but uses what is not supported here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}, which is not supported")]
+pub struct Unsupported(pub String);
+
 /// Fields at byte offsets; an error where the structure is too short.
 pub(crate) trait At {
     fn array<const N: usize>(&self, at: usize) -> anyhow::Result<[u8; N]>;

@@ -4,11 +4,14 @@
 mod ar;
 mod tree;
 
+use crate::bytes::Corrupt;
 use crate::compression::{Capped, Compression};
 use crate::hash;
 use crate::listing::{Entry, Kind, TreePath};
 use crate::tar::{MemberKind, Reader};
 use anyhow::{Context as _, bail, ensure};
+use md5::Digest as _;
+use measure::Digest;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Seek as _, SeekFrom};
@@ -96,6 +99,44 @@ impl Deb {
     pub fn unpack(&self, into: &Path) -> anyhow::Result<Vec<Entry>> {
         self.walk(Some(Tree::new(into)))
             .with_context(|| format!("unpacking {} into {}", self.path.display(), into.display()))
+    }
+
+    /// Recomputes the MD5 of every file that the package's `md5sums` names and gives their number; `None` if there is no
+    /// such file. What differs or is not there is [`Corrupt`].
+    pub fn check_md5sums(&self) -> anyhow::Result<Option<usize>> {
+        let Some(text) = self.control_file("md5sums")? else { return Ok(None) };
+        let mut sums = BTreeMap::<TreePath, Digest<16>>::new();
+        for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')).filter(|(_, line)| !line.is_empty()) {
+            let parse = || {
+                let (sum, path) = line.split_at_checked(34)?;
+                let sum = str::from_utf8(sum).ok()?.strip_suffix("  ")?.parse().ok()?;
+                Some((TreePath::from_member(path).ok()?, sum))
+            };
+            let (path, sum) =
+                parse().with_context(|| format!("line {number} of md5sums of {}", self.path.display()))?;
+            sums.insert(path, sum);
+        }
+        let count = sums.len();
+        self.read(&self.data, MAX_DATA, |tar| {
+            while let Some(member) = tar.next_member()? {
+                let Some(stored) = sums.remove(&member.path).filter(|_| matches!(member.kind, MemberKind::File(_)))
+                else {
+                    continue;
+                };
+                let mut hash = md5::Md5::new();
+                std::io::copy(tar, &mut hash)?;
+                let computed = Digest::<16>::new(hash.finalize().into());
+                Corrupt::unless_equal(&format!("MD5 of {}", member.path), stored, computed)?;
+            }
+            Ok(())
+        })
+        .with_context(|| format!("checking md5sums of {}", self.path.display()))?;
+        match sums.keys().next() {
+            Some(path) => {
+                Err(Corrupt::new(&format!("md5sums names {path}, which is not a file of the package")).into())
+            }
+            None => Ok(Some(count)),
+        }
     }
 
     fn walk(&self, mut tree: Option<Tree<'_>>) -> anyhow::Result<Vec<Entry>> {

@@ -14,6 +14,7 @@ pub mod erofs;
 pub mod fetch;
 pub mod filetree;
 pub mod hash;
+pub mod inspect;
 pub mod kernel;
 pub mod launch;
 pub mod listing;

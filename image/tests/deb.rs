@@ -223,6 +223,29 @@ fn truncated_anywhere_is_an_error() -> Outcome {
 }
 
 #[test]
+fn md5sums_are_recomputed() -> Outcome {
+    let scratch = tempfile::tempdir()?;
+    let package = scratch.path().join("x.deb");
+    let data = archive(&[dir("./"), file("./x")]);
+    for (sums, expected) in [
+        ("9a0364b9e99bb480dd25e1f0284c8555  x\n", Ok(Some(1))),
+        ("", Ok(Some(0))),
+        ("0a0364b9e99bb480dd25e1f0284c8555  x\n", Err("MD5 of x: found 0a03")),
+        ("9a0364b9e99bb480dd25e1f0284c8555  y\n", Err("names y, which is not a file")),
+        ("9a0364b9e99bb480dd25e1f0284c8555 x\n", Err("line 1 of md5sums")),
+    ] {
+        let control = archive(&[file("./control"), member("./md5sums", b'0', "", 0o644, sums.as_bytes())]);
+        fs::write(&package, ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), ("data.tar", &data)]))?;
+        match (Deb::open(&package)?.check_md5sums(), expected) {
+            (Ok(found), expected) => assert_eq!(Ok(found), expected),
+            (Err(error), Err(expected)) => assert!(format!("{error:#}").contains(expected), "{error:#}"),
+            (Err(error), Ok(_)) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn bombs_are_refused() -> Outcome {
     let scratch = tempfile::tempdir()?;
     let root = scratch.path().join("tree");

@@ -16,6 +16,8 @@ pub(crate) struct Flags {
 pub(crate) enum Command {
     /// Fetch every locked input into the store; resumes.
     Fetch(crate::fetch::Flags),
+    /// Open a disk image, initrd, erofs image, .deb or OVMF firmware and recompute every digest in it.
+    Inspect(crate::inspect::Flags),
     /// Boot the image in QEMU.
     Launch(crate::launch::Launch),
     /// Verify image.lock, or resolve it anew.
@@ -29,6 +31,7 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Fetch(_) => "fetch",
+            Self::Inspect(_) => "inspect",
             Self::Launch(_) => "launch",
             Self::Lock(_) => "lock",
             Self::Measure(_) => "measure",

@@ -3,6 +3,7 @@
 
 mod fetch;
 mod flags;
+mod inspect;
 mod launch;
 mod lock;
 mod measure;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
 fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
     match &flags.command {
         Command::Fetch(flags) => fetch::run(flags),
+        Command::Inspect(flags) => inspect::run(flags),
         Command::Launch(flags) => launch::run(flags),
         Command::Lock(flags) => lock::run(flags),
         Command::Measure(flags) => measure::run(flags),

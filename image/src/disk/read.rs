@@ -122,7 +122,6 @@ impl Header {
         if !header.starts_with(SIGNATURE) {
             return Err(Corrupt::new(&format!("sector {own} does not start with \"EFI PART\"")).into());
         }
-        ensure!(header.u32(8)? == REVISION, "revision {:#x}, expected {REVISION:#x}", header.u32(8)?);
         let size = header.u32(12)?;
         let covered = usize::try_from(size).ok().filter(|_| size >= HEADER).and_then(|size| header.get(..size));
         let mut covered =
@@ -130,6 +129,7 @@ impl Header {
         let stored = header.u32(16)?;
         covered.iter_mut().skip(16).take(4).for_each(|byte| *byte = 0);
         Corrupt::unless_equal("header CRC-32", format!("{stored:08x}"), format!("{:08x}", crc32fast::hash(&covered)))?;
+        ensure!(header.u32(8)? == REVISION, "revision {:#x}, expected {REVISION:#x}", header.u32(8)?);
         Corrupt::unless_equal("header's own sector", header.u64(24)?, own)?;
 
         let (entry_size, count) = (header.u32(84)?, header.u32(80)?);

@@ -1,7 +1,7 @@
 //! Lists every path of an uncompressed image.
 
 use super::Superblock;
-use crate::bytes::{At as _, Corrupt, ReadAt};
+use crate::bytes::{At as _, Corrupt, ReadAt, Unsupported};
 use crate::hash;
 use crate::listing::{Entry, Kind, Listing, MAX_PATH, TreePath};
 use anyhow::{Context as _, bail, ensure};
@@ -38,9 +38,9 @@ const UNSUPPORTED: [(u32, &str); 6] = [
 pub fn list(image: &ReadAt<'_>, superblock: &Superblock) -> anyhow::Result<Listing> {
     let features = superblock.incompatible & !KNOWN;
     if let Some((_, what)) = UNSUPPORTED.iter().find(|(bit, _)| features & bit != 0) {
-        bail!("the image uses {what}, which is not supported");
+        bail!(Unsupported(format!("the image uses {what}")));
     }
-    ensure!(features == 0, "the image uses the unknown features {features:#x}");
+    ensure!(features == 0, Unsupported(format!("the image uses the unknown features {features:#x}")));
     let length = superblock.block * u64::from(superblock.blocks);
     let mut reader =
         Reader { image, superblock, length, budget: length, directories: BTreeSet::new(), files: BTreeMap::new() };
@@ -211,7 +211,7 @@ impl Reader<'_> {
                     left -= length;
                 }
             }
-            1 | 3 => bail!("it is compressed, which is not supported"),
+            1 | 3 => bail!(Unsupported("it is compressed".to_owned())),
             other => bail!("unknown data layout {other}"),
         }
         pieces.retain(|(_, length)| *length > 0);
@@ -220,10 +220,8 @@ impl Reader<'_> {
             let inside = end.is_some_and(|end| end <= self.length);
             ensure!(inside, "its {length} bytes at {} are not in the image of {} bytes", at.unwrap_or(0), self.length);
             // Holes count as well: hashing zeros is work too.
-            self.budget = self
-                .budget
-                .checked_sub(*length)
-                .context("the files claim more bytes than the image has: it shares data, which is not supported")?;
+            self.budget =
+                self.budget.checked_sub(*length).ok_or_else(|| Unsupported("files that share data".to_owned()))?;
         }
         pieces.reverse();
         Ok(Content { image: self.image, pieces })
