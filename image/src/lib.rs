@@ -27,6 +27,7 @@ pub mod request;
 pub mod resolve;
 pub mod rootfs;
 pub mod sandbox;
+pub mod sbom;
 pub mod store;
 pub mod tar;
 pub mod tree;
