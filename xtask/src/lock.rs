@@ -61,14 +61,26 @@ fn update(
     only: Option<&str>,
 ) -> anyhow::Result<Answer> {
     let path = root.join("image.lock");
-    let old = match path.try_exists().with_context(|| format!("looking for {}", path.display()))? {
-        true => Some(Lock::read(&path)?),
-        false => None,
+    let mut unread = None;
+    let old = match path
+        .try_exists()
+        .with_context(|| format!("looking for {}", path.display()))?
+        .then(|| Lock::read(&path))
+    {
+        None => None,
+        Some(Ok(old)) => Some(old),
+        // The way out of a lock that cannot be read is a new one, but a part of it cannot be kept.
+        Some(Err(error)) if only.is_none() => {
+            unread = Some(format!("the old image.lock is not compared: {error:#}"));
+            None
+        }
+        Some(Err(error)) => return Err(error),
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
     let progress = Terminal::new();
     let resolver = Resolver { root, store, mirrors, scratch: cache, now, progress: &progress };
-    let (lock, notes) = resolver.update(request, old.as_ref(), only)?;
+    let (lock, mut notes) = resolver.update(request, old.as_ref(), only)?;
+    notes.extend(unread);
     lock.write(&path)?;
     let diff = resolve::diff(old.as_ref(), &lock);
     let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
