@@ -30,6 +30,8 @@ pub mod sandbox;
 pub mod sbom;
 pub mod store;
 pub mod tar;
+pub mod traces;
 pub mod tree;
+pub mod vary;
 pub mod verity;
 pub mod wheel;

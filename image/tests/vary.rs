@@ -1,0 +1,75 @@
+//! The circumstances of a varied build, told by a script in place of the build.
+
+#![expect(clippy::disallowed_methods, reason = "makes a repository")]
+
+use image::vary;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+const SCRIPT: &str = r#"#!/bin/sh
+test "$1 $2 $3" = "build --no-cache --out" || exit 3
+test ! -e untracked -a ! -e .git || exit 4
+mkdir "$4" || exit 5
+{
+    uname -n; id -u; umask; nproc; echo "$TZ"
+    stat -c '%a %Y %u' a-file a-tool link
+    cat a-file; readlink link; cat "$VITRINE_CACHE/store/download"
+    touch "$VITRINE_CACHE/store/new" 2>/dev/null && echo "the store is writable"
+    touch "$VITRINE_CACHE/new" "$HOME/new" "$TMPDIR/new" && echo writable
+    stat -f -c %T .
+    pwd
+} > "$4/told"
+test -e fail && echo "because of this" >&2 && exit 1
+exit 0
+"#;
+
+fn told(files: &[(&str, &str)]) -> anyhow::Result<String> {
+    let dir = tempfile::tempdir()?;
+    let path = |name| dir.path().join(name);
+    for name in ["checkout", "store", "scratch"] {
+        fs::create_dir(path(name))?;
+    }
+    fs::write(path("store/download"), "downloaded\n")?;
+    fs::write(path("xtask"), SCRIPT)?;
+    fs::set_permissions(path("store"), fs::Permissions::from_mode(0o755))?;
+    let checkout = path("checkout");
+    fs::write(checkout.join("untracked"), "")?;
+    for (name, text) in files {
+        fs::write(checkout.join(name), text)?;
+    }
+    fs::set_permissions(checkout.join("a-tool"), fs::Permissions::from_mode(0o755))?;
+    std::os::unix::fs::symlink("a-file", checkout.join("link"))?;
+    let git = |arguments: &[&str]| Command::new("git").args(arguments).current_dir(&checkout).status().unwrap();
+    assert!(git(&["init", "--quiet"]).success());
+    let names: Vec<&str> = files.iter().map(|(name, _text)| *name).collect();
+    assert!(git(&[&["add", "link"], &names[..]].concat()).success());
+
+    let varied = vary::build(&checkout, &path("xtask"), &path("store"), &path("scratch"))?;
+    Ok(fs::read_to_string(varied.dist.join("told"))?)
+}
+
+#[test]
+fn everything_is_different_but_the_content() {
+    let told = told(&[("a-file", "content\n"), ("a-tool", "")]).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    let root = nix::unistd::geteuid().is_root();
+    let uid = if root { "47831" } else { lines[1] };
+    if root {
+        assert_eq!(lines[0], vary::HOSTNAME);
+    }
+    let expected =
+        [uid, "0027", "1", "VARIED-13:45", &format!("600 1000000000 {uid}"), &format!("700 1000000000 {uid}")];
+    assert_eq!(lines[1..7], expected);
+    assert_eq!(lines[8..11], ["content", "a-file", "downloaded"]);
+    assert_eq!(lines[lines.len() - 3], "writable");
+    assert_eq!(told.contains("the store is writable"), !root);
+    assert!(lines[lines.len() - 1].ends_with("vitrine-varied-by-7b1c93/checkout"), "{told}");
+    assert!(lines[lines.len() - 1].contains("späces, commas and Ωμέγα"), "{told}");
+}
+
+#[test]
+fn a_failure_quotes_the_build() {
+    let error = format!("{:#}", told(&[("a-file", ""), ("a-tool", ""), ("fail", "")]).unwrap_err());
+    assert!(error.contains("because of this") && error.contains("exit status: 1"), "{error}");
+}
