@@ -5,6 +5,8 @@
 //! with the parameters found there, reads the whole root once, and hands over. It mounts nothing else of the
 //! host's, starts no other program and has no shell: an error is one line in the kernel log, then a reboot.
 
+#![cfg_attr(not(test), no_main)]
+
 mod disks;
 mod dm;
 mod log;
@@ -22,7 +24,13 @@ use nix::sys::reboot::{RebootMode, reboot};
 /// Why the boot ends: one line.
 type Failure = String;
 
-fn main() -> Infallible {
+/// The C runtime starts this and not Rust's: that opens /dev/null in place of standard streams that are closed, as they
+/// are without a console, and aborts because there is no /dev yet.
+#[expect(unsafe_code, reason = "exports one symbol")]
+#[cfg_attr(test, unsafe(no_mangle))]
+// SAFETY: a static program without Rust's entry point has no other `main`, and the C runtime ignores its parameters.
+#[cfg_attr(not(test), unsafe(export_name = "main"))]
+extern "C" fn pid_1() -> ! {
     std::panic::set_hook(Box::new(|panic| end(&format!("panic: {panic}"))));
     let Err(failure) = boot();
     end(&failure)

@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 use std::ffi::CStr;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount as sys_mount};
-use nix::unistd::{chdir, chroot, execve};
+use nix::unistd::{chdir, chroot, dup2_stderr, dup2_stdin, dup2_stdout, execve};
 
 use crate::log::Stages;
 use crate::{Doing as _, Failure};
@@ -31,7 +31,12 @@ pub(crate) fn mount_kernel_file_systems() -> Result<(), Failure> {
         fs::create_dir_all(at).doing(format!("creating {at}"))?;
         mount_at(kind, kind, at, flags, options)?;
     }
-    fs::create_dir_all(NEW_ROOT).doing(format!("creating {NEW_ROOT}"))
+    fs::create_dir_all(NEW_ROOT).doing(format!("creating {NEW_ROOT}"))?;
+    // The kernel opened a console as the standard streams, or nothing if there is none. Programs get neither. A clone is
+    // never one of the three numbers itself.
+    let null = File::options().read(true).write(true).open("/dev/null").and_then(|null| null.try_clone());
+    let null = null.doing("opening /dev/null")?;
+    dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).and_then(|()| dup2_stderr(&null)).doing("standard streams")
 }
 
 /// Mounts the root and, inside it, the model at /model and memory at /tmp and /var, the only other places to write to.
