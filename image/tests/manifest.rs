@@ -1,6 +1,7 @@
 //! The manifest of the root file system: the one in `content/`, and what is refused.
 
 use image::listing::TreePath;
+use image::lock::{Lock, Set};
 use image::manifest::{Added, Keep, Manifest, Source};
 
 const SAMPLE: &str = r"schema: 1
@@ -81,8 +82,12 @@ fn what_is_wrong_is_named_with_its_line() {
 }
 
 #[test]
-fn the_committed_manifest_gives_nothing_to_a_service() -> anyhow::Result<()> {
+fn the_committed_manifest_fits_the_lock_and_gives_nothing_to_a_service() -> anyhow::Result<()> {
     let manifest = Manifest::parse(include_str!("../../content/manifest.yaml"))?;
+    let lock = Lock::parse(include_str!("../../image.lock"))?;
+    for keep in &manifest.keep {
+        assert!(lock.packages(Set::Rootfs).any(|package| package.name == keep.package), "{}", keep.package);
+    }
     let root_owned = manifest.added.values().all(|added| (added.uid, added.gid) == (0, 0));
     assert!(root_owned, "nothing in the root belongs to a user that a service runs as");
     Ok(())
