@@ -12,9 +12,11 @@ use image::deb::Deb;
 use image::launch::{Dist, Firmware, Guest, Machine, Platform, Readiness, free_port, tools};
 use image::lock::Lock;
 use image::progress::{Progress as _, Silent, Unit};
+use image::sandbox::{Bind, Network, Sandbox};
 use image::store::Store;
 use measure::cmdline::{CommandLine, Tee};
 use measure::guid::Guid;
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Write as _};
@@ -123,6 +125,9 @@ fn main() -> anyhow::Result<()> {
     let bench = Bench::new(firmware.path())?;
     println!("seed {}, to be set again as VITRINE_SEED", bench.seed);
 
+    let accepted = bench.qemu_accepts_snp_arguments(firmware.path());
+    println!("test qemu_accepts_snp_arguments ... {}", if accepted.is_ok() { "ok" } else { "FAILED" });
+    accepted?;
     // All of them, because the others need their times.
     let times = run(&bench, CONTROLS.to_vec(), CONTROL)?;
     let limit = 3 * times.into_iter().max().context("no control boot")?;
@@ -246,6 +251,37 @@ impl Bench {
         };
         let line = dist.command_line(Tee::Simulated)?;
         Ok(Self { tools: tools(&dist, &cache)?, dist, ovmf, line, seed })
+    }
+
+    /// QEMU gets as far with the arguments for hardware as it can without any: it refuses emulation of SEV-SNP after it
+    /// has understood everything else.
+    fn qemu_accepts_snp_arguments(&self, dir: &Path) -> anyhow::Result<()> {
+        let platform = Platform::SevSnp { firmware: self.dist.path("ovmf.fd") };
+        let machine = self.dist.machine(platform, self.line.clone(), "/dev/null".to_owned(), free_port()?);
+        let dist = Path::new(&machine.kernel).parent().context("a directory")?;
+        let inside = |argument: &String| match argument.as_str() {
+            "kvm" => "tcg".to_owned(),
+            other => other.replace(&dist.display().to_string(), "/run/dist"),
+        };
+        let mut argv = vec!["/usr/bin/qemu-system-x86_64".to_owned()];
+        argv.extend(machine.argv().iter().flatten().map(inside));
+        let log = dir.join("snp.log");
+        let sandbox = Sandbox {
+            root: self.tools.clone(),
+            binds: vec![Bind { host: dist.to_path_buf(), guest: "/run/dist".into(), writable: false }],
+            argv,
+            env: BTreeMap::new(),
+            cwd: "/".into(),
+            network: Network::Host,
+            uid: 0,
+            log: log.clone(),
+        };
+        ensure!(sandbox.run(&mut |_line| ()).is_err(), "SEV-SNP was emulated");
+        let said = fs::read_to_string(&log)?;
+        let errors: Vec<_> = said.lines().filter(|line| !line.contains("warning: ")).collect();
+        let refusal = "qemu-system-x86_64: cannot set up private guest memory for sev-snp-guest: KVM required";
+        ensure!(errors == [refusal], "expected {refusal:?}, found {errors:?}");
+        Ok(())
     }
 
     fn machine(&self, under: Under, dir: &Path) -> anyhow::Result<Machine> {
