@@ -13,6 +13,7 @@ pub mod disk;
 pub mod erofs;
 pub mod fetch;
 pub mod filetree;
+pub mod guest;
 pub mod hash;
 pub mod inspect;
 pub mod kernel;
