@@ -97,9 +97,15 @@ fn what_the_mirrors_dropped_comes_from_snapshot() {
 fn a_truncated_or_stalled_download_resumes() {
     let (whole, rest) = (format!("GET {POOL}"), format!("GET {POOL} 1000-"));
     let then = || Box::new(Reply::File(content()));
-    for first in [Reply::Truncated(content(), 1000), Reply::Stalled(content(), 1000)] {
+    let start = Instant::now();
+    for first in [
+        Reply::Truncated(content(), 1000),
+        Reply::Stalled(content(), 1000),
+        Reply::Unmeasured(content()[..1000].to_vec()),
+    ] {
         arrives([(POOL, Reply::First(Box::new(first), then()))], &[&whole, &rest]);
     }
+    assert!(start.elapsed() < Duration::from_secs(4), "the server would stall for five seconds");
     // A server that knows no ranges starts again.
     let whole_file = Reply::WholeFile(content());
     let first = Reply::First(Box::new(Reply::Truncated(content(), 1000)), Box::new(whole_file));
@@ -127,6 +133,8 @@ fn lies_do_not_enter_and_do_not_poison() {
     ] {
         arrives([(POOL, lie), (BY_STAMP, Reply::File(content()))], &[&pool, &stamp]);
     }
+    let (_, outcome) = run([(POOL, Reply::Unmeasured([content(), vec![0; 1 << 20]].concat()))]);
+    assert!(outcome.unwrap_err().contains("expected 200000 bytes, found more"));
     // A lie of which only the beginning arrived is found out at the end, and the honest server asked again.
     let half = Reply::First(Box::new(Reply::Truncated(wrong, 1000)), Box::new(Reply::Status(404)));
     let (rest, from_there) = (format!("GET {POOL} 1000-"), format!("GET {BY_STAMP} 1000-"));
@@ -176,6 +184,9 @@ fn a_content_addressed_mirror_is_asked_first_and_crates_come_too() {
     assert_eq!(server.seen(), Vec::<String>::new());
     let spoil = store.path(&sha256);
     fs::remove_file(&spoil).unwrap();
+    fs::write(&spoil, "of another size").unwrap();
+    assert_eq!(again(), Fetched { present: 1, fetched: 1 });
+    fs::remove_file(&spoil).unwrap();
     fs::write(&spoil, vec![0; bytes.len()]).unwrap();
     assert_eq!(verify(&lock(&bytes), &crates, &store, &Silent).unwrap(), ["a"]);
     assert_eq!(again(), Fetched { present: 1, fetched: 1 });
@@ -199,6 +210,16 @@ fn two_runs_at_once_fetch_once() {
     };
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(run))));
     assert_eq!(server.seen(), [format!("GET {POOL}"), format!("GET {POOL} 1000-")]);
+}
+
+#[test]
+fn a_part_that_is_too_long_is_begun_again() {
+    let server = Server::new([(POOL, Reply::File(content()))]);
+    let dir = tempfile::tempdir().unwrap();
+    let (store, lock) = (Store::open(dir.path()).unwrap(), lock(&content()));
+    fs::write(store.part(&lock.packages[0].sha256), vec![0; 200_001]).unwrap();
+    fetch(&lock, &[], &store, &mirrors(&server.url), &Silent).unwrap();
+    assert_eq!(server.seen(), [format!("GET {POOL}")]);
 }
 
 #[test]
