@@ -129,10 +129,6 @@ impl Client {
         let local = |error: io::Error| Refusal::Local(anyhow::Error::new(error).context(writing(path, wanted)));
         let cap = wanted.size.unwrap_or(MAX_CRATE);
         let mut had = part.metadata().map_err(local)?.len();
-        if had > cap {
-            part.set_len(0).map_err(local)?;
-            had = 0;
-        }
         let mut body = None;
         if had < cap || wanted.size.is_none() {
             let mut request = self.agent.get(url);
