@@ -150,7 +150,7 @@ mod tests {
     fn planted_paths_are_found() {
         let bytes = b"\x7fELF /buil /build/src/x.rs\0/home/me/checkout\0/build";
         for (needles, expected) in [
-            (&["/build"][..], &["\"/build/src/x.rs\" at byte 11", "\"/build\" at byte 46"][..]),
+            (&["/build"][..], &["\"/build/src/x.rs\" at byte 11", "\"/build\" at byte 45"][..]),
             (&["/home/me", "/none"], &["\"/home/me/checkout\" at byte 27"]),
             (&["", "/nowhere"], &[]),
         ] {
