@@ -59,3 +59,30 @@ pub fn parse(cargo_lock: &str) -> anyhow::Result<Vec<Crate>> {
     crates.sort();
     Ok(crates)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: &str = "version = 4\n[[package]]\nname = \"ours\"\nversion = \"0.0.0\"\n[[package]]\nname = \"z\"\n\
+        version = \"1.0.0+2\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n\
+        checksum = \"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"\n";
+
+    #[test]
+    fn only_crates_with_a_checksum_from_crates_io() {
+        let crates = parse(LOCK).unwrap();
+        assert_eq!((crates.len(), crates[0].name.as_str(), crates[0].version.as_str()), (1, "z", "1.0.0+2"));
+        assert!(parse(include_str!("../../Cargo.lock")).unwrap().is_sorted());
+        for (from, to, expected) in [
+            ("version = 4", "version = 9", "expected Cargo.lock version 3 or 4, found 9"),
+            ("checksum = \"ba", "checksum = \"b", "63 bytes"),
+            ("registry+", "git+", "expected a crate from crates.io"),
+            ("name = \"z\"", "name = \"../z\"", "not a name"),
+            ("checksum", "sum", "expected a checksum"),
+        ] {
+            assert!(LOCK.contains(from), "{from:?}");
+            let error = format!("{:#}", parse(&LOCK.replacen(from, to, 1)).unwrap_err());
+            assert!(error.contains(expected), "{from:?} -> {to:?}: expected {expected:?} in {error:?}");
+        }
+    }
+}
