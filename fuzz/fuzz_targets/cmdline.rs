@@ -1,0 +1,3 @@
+//! See `fuzz::cmdline`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::cmdline);

@@ -1,0 +1,3 @@
+//! See `fuzz::cpio`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::cpio);

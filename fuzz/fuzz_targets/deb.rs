@@ -1,0 +1,3 @@
+//! See `fuzz::deb`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::deb);

@@ -1,0 +1,3 @@
+//! See `fuzz::disk`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::disk);

@@ -1,0 +1,3 @@
+//! See `fuzz::erofs`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::erofs);

@@ -1,0 +1,3 @@
+//! See `fuzz::listing`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::listing);

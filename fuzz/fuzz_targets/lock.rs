@@ -1,0 +1,3 @@
+//! See `fuzz::lock`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::lock);

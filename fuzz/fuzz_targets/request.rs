@@ -1,0 +1,3 @@
+//! See `fuzz::request`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::request);

@@ -1,0 +1,3 @@
+//! See `fuzz::tar`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::tar);

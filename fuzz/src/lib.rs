@@ -1,0 +1,194 @@
+//! One property per parser of bytes from outside: whatever the bytes, it returns, with bounded work, and what it
+//! accepts keeps its promises. `cargo +nightly fuzz run NAME` looks for counterexamples without end; `cargo test`
+//! tries systematic mutations of good samples on stable.
+//!
+//! A property panics where a promise is broken, and says whether the parser accepted the bytes.
+
+use image::bytes::ReadAt;
+use image::deb::Deb;
+use image::listing::{Entry, Kind, Listing};
+use image::lock::Lock;
+use image::manifest::Manifest;
+use image::request::Request;
+use image::{cpio, erofs, tar};
+use measure::cmdline::CommandLine;
+use measure::snp::Ovmf;
+use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
+
+/// The main function of a fuzz target; an empty one where there is no fuzzer.
+#[macro_export]
+macro_rules! target {
+    ($property:path) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+            let _accepted = $property(bytes);
+        });
+        #[cfg(not(fuzzing))]
+        fn main() {}
+    };
+}
+
+/// A parser's property.
+pub type Property = fn(&[u8]) -> bool;
+
+/// Every property, by the name of its fuzz target.
+pub const PROPERTIES: [(&str, Property); 12] = [
+    ("cmdline", cmdline),
+    ("cpio", cpio),
+    ("deb", deb),
+    ("disk", disk),
+    ("erofs", erofs),
+    ("inspect", inspect),
+    ("listing", listing),
+    ("lock", lock),
+    ("manifest", manifest),
+    ("ovmf", ovmf),
+    ("request", request),
+    ("tar", tar),
+];
+
+/// A kernel command line that is accepted is written as it was read, apart from what firmware adds.
+pub fn cmdline(bytes: &[u8]) -> bool {
+    let Some(parsed) = text(bytes).and_then(|text| text.parse::<CommandLine>().ok()) else { return false };
+    let rendered = parsed.to_string();
+    assert!(String::from_utf8_lossy(bytes).contains(&rendered));
+    true
+}
+
+/// An archive's entries make a listing.
+pub fn cpio(bytes: &[u8]) -> bool {
+    cpio::read(&mut &*bytes).is_ok_and(|entries| promises(entries, bytes.len()))
+}
+
+/// A package is unpacked into its tree and nowhere else, to what it declares.
+pub fn deb(bytes: &[u8]) -> bool {
+    with_file(bytes, |file, scratch| {
+        let Ok(deb) = Deb::open(file) else { return false };
+        let control = deb.control().is_ok();
+        let tree = scratch.join("tree");
+        std::fs::create_dir(&tree).expect("a scratch directory");
+        let (listed, unpacked) = (deb.entries(), deb.unpack(&tree));
+        let names = std::fs::read_dir(scratch).expect("a scratch directory").count();
+        assert_eq!(names, 2, "something was written beside the tree");
+        let Ok(unpacked) = unpacked else { return false };
+        assert_eq!(listed.expect("what can be unpacked can be listed"), unpacked);
+        Listing::of_directory(&tree, None).expect("an unpacked tree can be read");
+        Listing::new(unpacked).expect("paths are unique");
+        control
+    })
+}
+
+/// Partitions lie inside the disk and apart from each other.
+pub fn disk(bytes: &[u8]) -> bool {
+    let Ok(disk) = image::disk::read(&reader(bytes), bytes.len() as u64) else { return false };
+    let mut ranges: Vec<_> = disk.partitions.iter().map(|part| (part.offset, part.offset + part.length)).collect();
+    ranges.sort_unstable();
+    assert!(ranges.is_sorted_by(|left, right| left.1 <= right.0));
+    assert!(ranges.last().is_none_or(|last| last.1 <= bytes.len() as u64));
+    true
+}
+
+/// An image's files are no larger than the image, holes and hard links apart.
+pub fn erofs(bytes: &[u8]) -> bool {
+    let (read, length) = (reader(bytes), bytes.len() as u64);
+    let listing = erofs::Superblock::read(&read, length).and_then(|superblock| erofs::list(&read, &superblock));
+    listing.is_ok_and(|listing| promises(listing.entries().to_vec(), bytes.len()))
+}
+
+/// Any file can be inspected or is refused; what is found can be shown.
+pub fn inspect(bytes: &[u8]) -> bool {
+    let inspect =
+        |file: &Path, _: &Path| image::inspect::inspect(file).is_ok_and(|found| !found.to_string().is_empty());
+    with_file(bytes, inspect)
+}
+
+/// A listing that is accepted is written as it was read.
+pub fn listing(bytes: &[u8]) -> bool {
+    let Some(text) = text(bytes) else { return false };
+    text.parse::<Listing>().is_ok_and(|listing| {
+        assert_eq!(listing.to_string(), text);
+        true
+    })
+}
+
+/// A lock that is accepted is written as it was read.
+pub fn lock(bytes: &[u8]) -> bool {
+    let Some(text) = text(bytes) else { return false };
+    Lock::parse(text).is_ok_and(|lock| {
+        assert_eq!(lock.render(), text);
+        true
+    })
+}
+
+/// A manifest is accepted or refused.
+pub fn manifest(bytes: &[u8]) -> bool {
+    text(bytes).is_some_and(|text| Manifest::parse(text).is_ok())
+}
+
+/// What is accepted costs a bounded number of pages to measure.
+pub fn ovmf(bytes: &[u8]) -> bool {
+    let Ok(ovmf) = Ovmf::parse(bytes) else { return false };
+    let sections = ovmf.sections().unwrap_or_default();
+    assert!(sections.iter().map(|section| u64::from(section.size)).sum::<u64>() <= 64 << 20);
+    assert!(ovmf.entries().iter().map(|entry| entry.data.len()).sum::<usize>() <= bytes.len());
+    true
+}
+
+/// A request is accepted or refused.
+pub fn request(bytes: &[u8]) -> bool {
+    text(bytes).is_some_and(|text| Request::parse(text).is_ok())
+}
+
+/// Members' names stay inside the tree and their data inside the archive.
+pub fn tar(bytes: &[u8]) -> bool {
+    let mut reader = tar::Reader::new(bytes);
+    let mut length = 0;
+    loop {
+        match reader.next_member() {
+            Ok(Some(member)) => {
+                assert!(member.path.to_string().parse() == Ok(member.path));
+                let Ok((size, _)) = image::hash::copy(&mut reader, &mut io::sink()) else { return false };
+                length += size;
+                assert!(length <= bytes.len() as u64);
+            }
+            Ok(None) => return reader.finish().is_ok(),
+            Err(_) => return false,
+        }
+    }
+}
+
+/// What every reader of trees promises: unique paths, a listing that reads back, and no file larger than its archive.
+fn promises(entries: Vec<Entry>, length: usize) -> bool {
+    for entry in &entries {
+        assert!(entry.mode <= 0o7777);
+        assert!(!matches!(&entry.kind, Kind::File { size, .. } if *size > length as u64), "{entry}");
+    }
+    let listing = Listing::new(entries).expect("paths are unique");
+    assert_eq!(listing.to_string().parse(), Ok(listing));
+    true
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    str::from_utf8(bytes).ok()
+}
+
+fn reader(bytes: &[u8]) -> Box<ReadAt<'_>> {
+    Box::new(|at, buffer| {
+        let from = usize::try_from(at).ok().and_then(|at| bytes.get(at..)?.get(..buffer.len()));
+        buffer.copy_from_slice(from.ok_or(ErrorKind::UnexpectedEof)?);
+        Ok(())
+    })
+}
+
+/// Runs `property` on a file with these bytes, which stands alone in the directory given with it.
+fn with_file(bytes: &[u8], property: impl Fn(&Path, &Path) -> bool) -> bool {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let path = scratch.path().join("file");
+    let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(bytes));
+    written.expect("a scratch file");
+    property(&path, scratch.path())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Systematic mutations of samples that are accepted.
+
+use super::*;
+use measure::cmdline::{Tee, VerityDisk};
+use measure::guid::Guid;
+use measure::verity::VerityRoot;
+use std::num::NonZeroU64;
+
+/// Samples longer than this are mutated in their first and last half of it, and here and there between.
+const DENSE: usize = 1024;
+/// Distance of the mutations between, times one for every 16 KiB.
+const STRIDE: usize = 7;
+
+/// Everything that the property should survive: every truncation, and every byte set to three other values.
+fn mutations(sample: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let length = sample.len();
+    let sparse = STRIDE * (1 + length / (16 * DENSE));
+    let places = (0..length)
+        .filter(move |at| length <= DENSE || *at < DENSE / 2 || *at >= length - DENSE / 2 || at.is_multiple_of(sparse));
+    places.flat_map(move |at| {
+        let with = |byte: u8| {
+            let mut mutant = sample.to_vec();
+            mutant[at] = byte;
+            mutant
+        };
+        [sample[..at].to_vec(), with(0), with(0xff), with(sample[at] ^ 0x80), with(sample[at] ^ 1)]
+    })
+}
+
+/// The committed samples of `name`, and those that follow from the code or the checkout.
+fn samples(name: &str) -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| std::fs::read(path).expect("a sample");
+    let all = |name: &str| -> Vec<Vec<u8>> {
+        let directory = root.join("samples").join(name);
+        let mut paths: Vec<_> =
+            std::fs::read_dir(directory).expect("samples").map(|entry| entry.expect("a sample").path()).collect();
+        paths.sort();
+        paths.iter().map(|path| read(path)).collect()
+    };
+    match name {
+        "cmdline" => vec![command_line()],
+        "cpio" => vec![initrd()],
+        "disk" => vec![partitioned()],
+        "inspect" => all("ovmf").into_iter().chain([initrd()]).collect(),
+        "listing" => vec![b". d 0755 0 0 - -\nx l 0777 0 0 - a\\x20b\nz c 0600 1 2 - 5:1\n".to_vec()],
+        "manifest" => vec![read(&root.join("../content/manifest.yaml"))],
+        "request" => vec![read(&root.join("../image/request.toml"))],
+        "tar" => vec![archive()],
+        name => all(name),
+    }
+}
+
+fn tree() -> image::filetree::Tree {
+    use image::filetree::{Content, Node};
+    let node = |content| Node { content, mode: 0o755, uid: 0, gid: 1 };
+    let path = |bytes: &[u8]| image::listing::TreePath::new(bytes).expect("a path");
+    [
+        (path(b""), node(Content::Directory)),
+        (path(b"init"), node(Content::Bytes(b"hello".to_vec()))),
+        (path(&b"n".repeat(120)), node(Content::Symlink(b"init".to_vec()))),
+    ]
+    .into()
+}
+
+fn initrd() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    cpio::write(&tree(), 0, &mut bytes).expect("a small archive");
+    bytes
+}
+
+fn archive() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    tar::write(&tree(), 0, &mut bytes).expect("a small archive");
+    bytes
+}
+
+/// The tables of a disk moved together: 34 sectors, two data sectors, 33 sectors.
+fn partitioned() -> Vec<u8> {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let (data, disk) = (scratch.path().join("data"), scratch.path().join("disk"));
+    std::fs::write(&data, [1; 4096]).expect("a scratch file");
+    let out = std::fs::File::create(&disk).expect("a scratch file");
+    let seed = image::disk::guid(Default::default(), "seed").to_bytes();
+    image::disk::write(&out, uuid::Uuid::from_bytes(seed), "disk", &[("data", &data)]).expect("a small disk");
+    std::fs::read(&disk).expect("a small disk")
+}
+
+fn command_line() -> Vec<u8> {
+    let disk = |seed: u8| VerityDisk {
+        data: Guid::from_bytes([seed; 16]),
+        hash: Guid::from_bytes([seed + 1; 16]),
+        data_blocks: NonZeroU64::MIN,
+        salt: measure::Sha256::of(&[seed]),
+        root: VerityRoot(measure::Sha256::of(&[seed + 1])),
+    };
+    CommandLine { tee: Tee::Snp, root: disk(1), model: disk(3) }.to_string().into_bytes()
+}
+
+/// One test per property, so that they run side by side and a failure has a name.
+macro_rules! survive {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let mut accepted = 0;
+            let samples = samples(stringify!($name));
+            for sample in &samples {
+                accepted += usize::from(super::$name(sample));
+                for mutant in mutations(sample) {
+                    super::$name(&mutant);
+                }
+            }
+            assert!(accepted > 0, "no sample is accepted");
+        }
+    )*
+
+        #[test]
+        fn every_property_is_here_and_has_a_target() {
+            let names = [$(stringify!($name)),*];
+            assert_eq!(PROPERTIES.map(|(name, _)| name), names);
+            for name in names {
+                let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz_targets/{name}.rs"));
+                assert!(std::fs::read_to_string(target).is_ok_and(|text| text.contains(&format!("fuzz::{name}"))));
+            }
+        }
+    };
+}
+
+survive!(cmdline cpio deb disk erofs inspect listing lock manifest ovmf request tar);
