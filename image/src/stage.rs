@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::listing;
+use crate::listing::Listing;
 use crate::progress::Progress;
 
 /// The stages, in the order of the pipeline.
@@ -132,7 +132,7 @@ impl Output {
     /// first use, so that a damaged cache entry never reaches an image.
     pub fn tree(&self) -> anyhow::Result<&Path> {
         if self.verified.get().is_none() {
-            let found = listing::of_directory(&self.tree)?.digest();
+            let found = Listing::of_directory(&self.tree, Some((0, 0)))?.digest().0;
             ensure!(
                 found == self.record.output,
                 "{} has changed since it was made (recorded {}, found {found}); delete it and build again",
@@ -195,10 +195,9 @@ impl Cache {
             fs::create_dir_all(new).with_context(|| format!("creating {}", new.display()))?;
         }
         make(&tree, &scratch).with_context(|| format!("stage {}", stage.name()))?;
-        let output = listing::of_directory(&tree)?.digest();
+        let output = Listing::of_directory(&tree, Some((0, 0)))?.digest().0;
         let digest_path = temporary.join("output");
-        fs::write(&digest_path, format!("{output}\n"))
-            .with_context(|| format!("writing {}", digest_path.display()))?;
+        fs::write(&digest_path, format!("{output}\n")).with_context(|| format!("writing {}", digest_path.display()))?;
         fs::rename(&temporary, &entry).with_context(|| format!("renaming into {}", entry.display()))?;
         remove(&scratch)?;
         progress.done(stage.name(), &format!("sha256:{output:#}"), started.elapsed());

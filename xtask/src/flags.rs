@@ -14,6 +14,8 @@ pub(crate) struct Flags {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// The main job: check the lock, fetch, build, assemble, measure.
+    Build(crate::build::Flags),
     /// Fetch every locked input into the store; resumes.
     Fetch(crate::fetch::Flags),
     /// Open a disk image, initrd, erofs image, .deb or OVMF firmware and recompute every digest in it.
@@ -30,6 +32,7 @@ impl Command {
     /// The command's name in JSON answers.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Self::Build(_) => "build",
             Self::Fetch(_) => "fetch",
             Self::Inspect(_) => "inspect",
             Self::Launch(_) => "launch",

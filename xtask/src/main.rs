@@ -1,6 +1,7 @@
 //! Vitrine's command line in a checkout. Each command calls one library function per stage; nothing here hashes,
 //! parses a format or knows an ABI.
 
+mod build;
 mod fetch;
 mod flags;
 mod inspect;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
 
 fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
     match &flags.command {
+        Command::Build(flags) => build::run(flags),
         Command::Fetch(flags) => fetch::run(flags),
         Command::Inspect(flags) => inspect::run(flags),
         Command::Launch(flags) => launch::run(flags),

@@ -1,0 +1,84 @@
+//! `cargo xtask build`: the main job, from the lock to `dist/`.
+
+use anyhow::Context as _;
+use image::build::{self, Checkout};
+use image::fetch::{self, Mirrors};
+use image::measured::Manifest;
+use image::progress::Progress as _;
+use image::stage::Cache;
+use image::store::Store;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::fetch::MirrorFlags;
+use crate::report::{Answer, Terminal};
+use crate::workspace;
+
+/// What `build` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// Where the result goes.
+    #[arg(long, default_value = "dist")]
+    out: PathBuf,
+
+    /// Run every stage, whatever earlier runs left; downloads are kept.
+    #[arg(long)]
+    no_cache: bool,
+
+    #[command(flatten)]
+    mirrors: MirrorFlags,
+}
+
+/// Fetches, builds, measures.
+pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
+    let started = Instant::now();
+    let root = workspace::root()?;
+    let cache = workspace::cache()?;
+    let progress = Terminal::new();
+    let checkout = Checkout::read(&root)?;
+    let store = Store::open(&cache)?;
+    let mirrors = flags.mirrors.apply(Mirrors::new(&checkout.request))?;
+    let fetched = fetch::fetch(&checkout.lock, checkout.guest.crates(), &store, &mirrors, &progress)?;
+    progress.done(
+        "fetch",
+        &format!("{} files, {} new", fetched.present + fetched.fetched, fetched.fetched),
+        started.elapsed(),
+    );
+
+    // Beside the cache and not in a temporary directory: stages move large trees into place by renaming them.
+    let work = cache.join("work");
+    std::fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+    let work = tempfile::tempdir_in(&work).with_context(|| format!("creating a directory in {}", work.display()))?;
+    let stages = if flags.no_cache { work.path().join("stages") } else { cache.join("stages") };
+    let built = build::build(&checkout, &store, &Cache::new(stages), &progress)?;
+    let out = if flags.out.is_absolute() { flags.out.clone() } else { std::env::current_dir()?.join(&flags.out) };
+    let manifest = built.write(&out, work.path())?;
+    progress.done("build", &out.display().to_string(), started.elapsed());
+    Ok(Answer {
+        yes: true,
+        reason: format!("{} holds the image", out.display()),
+        text: summary(&out, &manifest)?,
+        payload: serde_json::json!({ "out": out, "manifest": manifest, "stages": built.records() }),
+    })
+}
+
+/// The digests a person looks for first.
+pub(crate) fn summary(out: &Path, manifest: &Manifest) -> anyhow::Result<String> {
+    let mut text = format!(
+        "{}\n  root   verity sha256:{}\n  model  verity sha256:{}\n",
+        out.display(),
+        manifest.root.root_sha256,
+        manifest.model.root_sha256
+    );
+    for boot in &manifest.boots {
+        let row = boot.snp.rows().first().context("the shape table is empty")?;
+        text += &format!(
+            "  snp    {:9} {} vCPU, {}: sha384:{}\n",
+            boot.tee,
+            u32::from(row.vcpus),
+            row.cpu,
+            row.launch_digest
+        );
+    }
+    Ok(text)
+}
