@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::progress::Progress;
 use crate::stage::{Record, Stage};
-use crate::volume::Volume;
+use crate::volume::{self, Volume};
+use crate::{dist, store};
 
 /// Version of both formats.
 pub const SCHEMA: u32 = 1;
+/// Largest kernel, initrd or firmware that is read into memory, in bytes.
+const MAX_BOOT_FILE: u64 = 1 << 30;
 /// The committed expectation, at the top of the checkout.
 pub const MEASUREMENTS_LOCK: &str = "measurements.lock";
 
@@ -76,6 +80,35 @@ impl Manifest {
         let manifest: Self = serde_json::from_str(&text).with_context(|| format!("parsing {}", path.display()))?;
         ensure!(manifest.schema == SCHEMA, "{}: expected schema {SCHEMA}, found {}", path.display(), manifest.schema);
         Ok(manifest)
+    }
+
+    /// Measures the files in `dist` anew: what `manifest.json` there should say. Only which files there are, the epoch
+    /// and `host_resistant` are taken from `self`; everything else is computed.
+    pub fn recomputed(&self, dist: &Path, progress: &dyn Progress) -> anyhow::Result<Self> {
+        let read = |name: &str| {
+            let path = dist.join(name);
+            store::read_bounded(&path, MAX_BOOT_FILE).with_context(|| format!("reading {}", path.display()))
+        };
+        let (ovmf, kernel, initrd) = (read("ovmf.fd")?, read("vmlinuz")?, read("initrd")?);
+        let ovmf = Ovmf::parse(&ovmf).context("reading ovmf.fd")?;
+        let cmdline: CommandLine = String::from_utf8(read("cmdline")?)
+            .context("cmdline: expected UTF-8")?
+            .parse()
+            .with_context(|| format!("parsing {}", dist.join("cmdline").display()))?;
+        let root = volume::measure(&cmdline.root, &dist.join("disk.raw"), progress)?;
+        let model = volume::measure(&cmdline.model, &dist.join("model.raw"), progress)?;
+        let artifact = |name: &String| Ok((name.clone(), dist::artifact(&dist.join(name))?));
+        let boot = |tee| {
+            let command_line = CommandLine { tee, root: root.clone(), model: model.clone() };
+            Boot::new(&command_line, &ovmf, &kernel, &initrd)
+        };
+        Ok(Self {
+            artifacts: self.artifacts.keys().map(artifact).collect::<anyhow::Result<_>>()?,
+            boots: vec![boot(cmdline.tee)?, boot(Tee::Simulated)?],
+            root: (&root).into(),
+            model: (&model).into(),
+            ..self.clone()
+        })
     }
 
     /// The image started with that TEE.
@@ -167,6 +200,11 @@ impl Measurements {
     /// The file's text.
     pub fn render(&self) -> anyhow::Result<String> {
         Ok(HEADER.to_owned() + &toml::to_string(self).context("rendering the measurements")?)
+    }
+
+    /// Replaces the file at `path`.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        store::replace(path, self.render()?.as_bytes())
     }
 
     /// What differs from `found`, one line each; empty if nothing does.

@@ -4,18 +4,18 @@ use anyhow::Context as _;
 use measure::Sha256;
 use measure::cmdline::VerityDisk;
 use measure::guid::Guid;
-use measure::verity::{Salt, VerityRoot};
+use measure::verity::{Salt, Verity, VerityRoot};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::filetree::Tree;
 use crate::listing::Listing;
-use crate::progress::Progress;
+use crate::progress::{Progress, Unit};
 use crate::sandbox::{Bind, Network, Sandbox};
 use crate::{disk, erofs, tar, tree, verity};
 
@@ -102,6 +102,29 @@ pub fn disk(name: Name<'_>, data: &Path, hash: &Path, out: &Path) -> anyhow::Res
     let label = format!("{}-disk", name.data());
     disk::write(&file, name.seed, &label, &[(&name.data(), data), (&name.hash(), hash)])
         .with_context(|| format!("writing {}", out.display()))
+}
+
+/// The volume that `expected` describes as it is on the disk in the file `disk`: its root recomputed from the data.
+pub fn measure(expected: &VerityDisk, disk: &Path, progress: &dyn Progress) -> anyhow::Result<VerityDisk> {
+    let file = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
+    let length = file.metadata().with_context(|| format!("looking at {}", disk.display()))?.len();
+    let table = disk::read(&|offset, buffer: &mut [u8]| file.read_exact_at(buffer, offset), length)
+        .with_context(|| format!("reading the partition table of {}", disk.display()))?;
+    let data = table.partitions.iter().find(|partition| partition.guid == expected.data);
+    let data = data.with_context(|| format!("{}: expected a partition {}", disk.display(), expected.data))?;
+    let verity = Verity::new(data.length, Salt::new(expected.salt.as_bytes())?)
+        .with_context(|| format!("partition {} of {}", expected.data, disk.display()))?;
+    let bar = progress.bar("verity", data.length, Unit::Bytes);
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let read = |offset: u64, buffer: &mut [u8]| {
+        file.read_exact_at(buffer, data.offset + offset)?;
+        bar.add(buffer.len() as u64);
+        Ok(())
+    };
+    let root = verity.format(threads, &read, &|_offset, _block| Ok(()));
+    let root = root.with_context(|| format!("hashing partition {} of {}", expected.data, disk.display()))?;
+    let data_blocks = NonZeroU64::new(verity.data_blocks()).context("a volume without blocks")?;
+    Ok(VerityDisk { root, data_blocks, ..expected.clone() })
 }
 
 /// A volume as `manifest.json` has it: two partitions, block size 4096, SHA-256, a superblock in block 0 of the hash

@@ -17,9 +17,9 @@ use crate::workspace;
 /// What `build` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// Where the result goes.
-    #[arg(long, default_value = "dist")]
-    out: PathBuf,
+    /// Where the result goes; the checkout's `dist/` by default.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 
     /// Run every stage, whatever earlier runs left; downloads are kept.
     #[arg(long)]
@@ -51,7 +51,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let work = tempfile::tempdir_in(&work).with_context(|| format!("creating a directory in {}", work.display()))?;
     let stages = if flags.no_cache { work.path().join("stages") } else { cache.join("stages") };
     let built = build::build(&checkout, &store, &Cache::new(stages), &progress)?;
-    let out = if flags.out.is_absolute() { flags.out.clone() } else { std::env::current_dir()?.join(&flags.out) };
+    let out = workspace::dist(flags.out.as_deref())?;
     let manifest = built.write(&out, work.path())?;
     progress.done("build", &out.display().to_string(), started.elapsed());
     Ok(Answer {

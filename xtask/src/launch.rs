@@ -20,9 +20,8 @@ const QUOTED: usize = 20;
 /// What `launch` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Launch {
-    /// The output directory of `build`.
-    #[arg(default_value = "dist")]
-    dist: PathBuf,
+    /// The output directory of `build`; the checkout's `dist/` by default.
+    dist: Option<PathBuf>,
 
     /// Emulate the machine in software: nothing protects the guest, and its measured command line says so.
     #[arg(long)]
@@ -63,7 +62,7 @@ enum FirmwareFlag {
 
 /// Boots the image, or prints how.
 pub(crate) fn run(flags: &Launch) -> anyhow::Result<Answer> {
-    let dist = Dist::open(&flags.dist)?;
+    let dist = Dist::open(&workspace::dist(flags.dist.as_deref())?)?;
     let port = flags.port.map_or_else(free_port, Ok)?;
     // Kept when the guest has ended, for a look at the console; one per port, because ports tell guests apart.
     let cache = workspace::cache()?;

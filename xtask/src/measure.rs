@@ -1,7 +1,10 @@
 //! `measure`: what hardware and kernel will measure, computed from files.
 
-use crate::report::{self, Answer};
+use crate::report::{self, Answer, Terminal};
+use crate::{build, workspace};
 use anyhow::{Context as _, bail};
+use image::build::Checkout;
+use image::measured::{MEASUREMENTS_LOCK, Measurements};
 use image::store::read_bounded;
 use measure::guid::Guid;
 use measure::snp::{CpuSignature, KernelHashes, Launch, MAX_OVMF, Ovmf, SevFeatures, Shape, Step, Vcpus, VmmProfile};
@@ -13,11 +16,24 @@ use std::path::{Path, PathBuf};
 /// Largest kernel or initrd, in bytes; either is read into memory.
 const MAX_BOOT_FILE: u64 = 1 << 30;
 
-/// Computes measurements.
+/// Measures a build's output anew, or any files.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Flags {
     #[command(subcommand)]
     what: Option<What>,
+
+    /// The output directory of `build`; the checkout's `dist/` by default.
+    #[arg(long, value_name = "DIR")]
+    dist: Option<PathBuf>,
+
+    /// Compare with measurements.lock: the answer is no if the build differs, or if any input of a stage has changed.
+    #[arg(long)]
+    check: bool,
+
+    /// Write measurements.lock.
+    #[arg(long, conflicts_with = "check")]
+    update: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -104,8 +120,40 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     match &flags.what {
         Some(What::Snp(flags)) => snp(flags),
         Some(What::Verity(flags)) => verity(flags),
-        None => bail!("nothing to measure named; see `cargo xtask measure --help`"),
+        None => image(flags),
     }
+}
+
+/// Measures `dist/`, and compares with or writes `measurements.lock`.
+fn image(flags: &Flags) -> anyhow::Result<Answer> {
+    let root = workspace::root()?;
+    let dist = workspace::dist(flags.dist.as_deref())?;
+    let (manifest, records) = image::dist::read(&dist)?;
+    let found = manifest.recomputed(&dist, &Terminal::new())?;
+    let lock = root.join(MEASUREMENTS_LOCK);
+    let mut differences = Measurements::new(&manifest, &records)?.differences(&Measurements::new(&found, &records)?);
+    if found != manifest && differences.is_empty() {
+        differences.push("manifest.json: it does not follow from the files beside it".to_owned());
+    }
+    let (yes, no) = if flags.check {
+        differences.extend(image::build::check(&Checkout::read(&root)?, &dist)?);
+        (
+            "dist/ and every input are what measurements.lock says",
+            "dist/ or its inputs are not what measurements.lock says",
+        )
+    } else {
+        ("dist/ measures to what its manifest says", "dist/ does not measure to what its manifest says")
+    };
+    let agreed = differences.is_empty();
+    if flags.update && agreed {
+        Measurements::new(&manifest, &records)?.write(&lock)?;
+    }
+    Ok(Answer {
+        yes: agreed,
+        reason: if agreed { yes } else { no }.to_owned(),
+        text: if agreed { build::summary(&dist, &found)? } else { differences.join("\n") + "\n" },
+        payload: serde_json::json!({ "manifest": found, "differences": differences }),
+    })
 }
 
 fn snp(flags: &SnpFlags) -> anyhow::Result<Answer> {

@@ -13,6 +13,14 @@ pub(crate) fn root() -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{} is not inside a checkout (no mkosi.images/ upwards)", here.display()))
 }
 
+/// A build's output directory: the one given, else `dist/` of the checkout.
+pub(crate) fn dist(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(path) => std::path::absolute(path).with_context(|| format!("resolving {}", path.display())),
+        None => Ok(root()?.join("dist")),
+    }
+}
+
 /// Vitrine's cache: `$VITRINE_CACHE`, else `$XDG_CACHE_HOME/vitrine`, else `~/.cache/vitrine`.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub(crate) fn cache() -> anyhow::Result<PathBuf> {
