@@ -69,10 +69,14 @@ pub fn is(dist: &Path, files: &[(&str, PathBuf)], manifest: &Manifest) -> anyhow
 
 /// What `dist` says of itself.
 pub fn read(dist: &Path) -> anyhow::Result<(Manifest, Vec<Record>)> {
-    let manifest = Manifest::read(&dist.join(MANIFEST))?;
+    Ok((Manifest::read(&dist.join(MANIFEST))?, records(dist)?))
+}
+
+/// The stages that made `dist`, as it says.
+pub fn records(dist: &Path) -> anyhow::Result<Vec<Record>> {
     let path = dist.join(STAGES);
     let records = serde_json::from_str(&store::read_text(&path, 1 << 20)?);
-    Ok((manifest, records.with_context(|| format!("parsing {}", path.display()))?))
+    records.with_context(|| format!("parsing {}", path.display()))
 }
 
 fn is_empty(dir: &Path) -> anyhow::Result<bool> {

@@ -129,6 +129,7 @@ pub struct Measurements {
     /// Root of the model volume's hash tree.
     pub model_sha256: VerityRoot,
     /// SHA-256 of each file of `dist/`.
+    #[serde(rename = "artifact-sha256")]
     pub artifacts: BTreeMap<String, Sha256>,
     /// For each TEE what its launch digests derive from.
     pub snp: BTreeMap<String, SnpMeasurements>,
@@ -141,11 +142,11 @@ pub struct Measurements {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SnpMeasurements {
     /// The launch digest before the first VMSA page.
-    pub before_vmsas: LaunchDigest,
+    pub before_vmsas_sha384: LaunchDigest,
     /// SHA-256 of the shape table.
     pub table_sha256: Sha256,
     /// The launch digest of the table's first row: one vCPU, EPYC-v4, SEV_FEATURES 0x1.
-    pub one_vcpu: LaunchDigest,
+    pub one_vcpu_sha384: LaunchDigest,
 }
 
 /// One stage's digests.
@@ -155,8 +156,10 @@ pub struct StageDigests {
     /// Which stage.
     pub name: Stage,
     /// Its input digest.
+    #[serde(rename = "input-sha256")]
     pub input: Sha256,
     /// Its output digest.
+    #[serde(rename = "output-sha256")]
     pub output: Sha256,
 }
 
@@ -171,10 +174,13 @@ impl Measurements {
     /// The expectation that a finished build meets.
     pub fn new(manifest: &Manifest, records: &[Record]) -> anyhow::Result<Self> {
         let snp = manifest.boots.iter().map(|boot| {
-            let one_vcpu = boot.snp.rows().first().context("the shape table is empty")?.launch_digest;
+            let one_vcpu_sha384 = boot.snp.rows().first().context("the shape table is empty")?.launch_digest;
             let source = boot.snp.source();
-            let measurements =
-                SnpMeasurements { before_vmsas: source.before_vmsas, table_sha256: source.table_sha256, one_vcpu };
+            let measurements = SnpMeasurements {
+                before_vmsas_sha384: source.before_vmsas,
+                table_sha256: source.table_sha256,
+                one_vcpu_sha384,
+            };
             Ok((boot.tee.clone(), measurements))
         });
         Ok(Self {
@@ -230,9 +236,9 @@ impl Measurements {
             facts.insert(format!("artifact {name}"), sha256.to_string());
         }
         for (tee, snp) in &self.snp {
-            facts.insert(format!("snp launch ({tee}), before VMSAs"), snp.before_vmsas.to_string());
+            facts.insert(format!("snp launch ({tee}), before VMSAs"), snp.before_vmsas_sha384.to_string());
             facts.insert(format!("snp launch ({tee}), shape table"), snp.table_sha256.to_string());
-            facts.insert(format!("snp launch ({tee}), one vCPU"), snp.one_vcpu.to_string());
+            facts.insert(format!("snp launch ({tee}), one vCPU"), snp.one_vcpu_sha384.to_string());
         }
         for stage in &self.stage {
             facts.insert(format!("stage {} input", stage.name.name()), stage.input.to_string());

@@ -111,10 +111,13 @@ pub struct Record {
     /// Which stage.
     pub stage: Stage,
     /// [`Inputs::digest`].
+    #[serde(rename = "input_sha256")]
     pub input: Sha256,
     /// Digest of the listing of the stage's output directory.
+    #[serde(rename = "output_sha256")]
     pub output: Sha256,
     /// The inputs one by one.
+    #[serde(rename = "inputs_sha256")]
     pub inputs: Inputs,
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Flags {
 pub(crate) enum Command {
     /// The main job: check the lock, fetch, build, assemble, measure.
     Build(crate::build::Flags),
+    /// Run everything that must hold before a change lands: the tests, README's commands, the boots, a second build.
+    Ci,
     /// Fetch every locked input into the store; resumes.
     Fetch(crate::fetch::Flags),
     /// Open a disk image, initrd, erofs image, .deb or OVMF firmware and recompute every digest in it.
@@ -33,6 +35,7 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Build(_) => "build",
+            Self::Ci => "ci",
             Self::Fetch(_) => "fetch",
             Self::Inspect(_) => "inspect",
             Self::Launch(_) => "launch",

@@ -2,6 +2,7 @@
 //! parses a format or knows an ABI.
 
 mod build;
+mod ci;
 mod fetch;
 mod flags;
 mod inspect;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
 fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
     match &flags.command {
         Command::Build(flags) => build::run(flags),
+        Command::Ci => ci::run(),
         Command::Fetch(flags) => fetch::run(flags),
         Command::Inspect(flags) => inspect::run(flags),
         Command::Launch(flags) => launch::run(flags),

@@ -1,11 +1,10 @@
 //! A build's output directory, as far as booting it goes (cli.md lists the files).
 
 use super::{Firmware, Machine, Platform};
+use crate::stage::Stage;
 use anyhow::{Context as _, ensure};
-use measure::Sha256;
 use measure::cmdline::{CommandLine, Tee};
 use measure::snp::{HashesPage, KernelHashes, Ovmf};
-use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -96,16 +95,9 @@ impl Dist {
 /// # Errors
 /// When `stages.json` does not name it or it is no longer in the cache.
 pub fn tools(dist: &Dist, cache: &Path) -> anyhow::Result<PathBuf> {
-    #[derive(Deserialize)]
-    struct Record {
-        stage: String,
-        input: Sha256,
-    }
-    let path = dist.path("stages.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let stages: Vec<Record> = serde_json::from_str(&text).with_context(|| format!("parsing {path}"))?;
-    let record = stages.iter().find(|record| record.stage == "tools");
-    let input = record.with_context(|| format!("{path}: expected a stage \"tools\", found none"))?.input;
+    let records = crate::dist::records(Path::new(&dist.dir))?;
+    let record = records.iter().find(|record| record.stage == Stage::Tools);
+    let input = record.with_context(|| dist.path("stages.json: expected a stage \"tools\", found none"))?.input;
     let tree = cache.join("stages/tools").join(input.to_string()).join("tree");
     ensure!(
         tree.is_dir(),
