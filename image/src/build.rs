@@ -8,6 +8,7 @@ mod stages;
 
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
+use nix::sys::stat::{Mode, umask};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -153,6 +154,8 @@ fn build_until(
     cache: &Cache,
     progress: &dyn Progress,
 ) -> anyhow::Result<Built> {
+    // The modes of what a stage leaves are part of its digest.
+    umask(Mode::from_bits_truncate(0o022));
     let mut outputs = Outputs::new();
     for stage in Stage::ALL.into_iter().take_while(|stage| *stage <= last) {
         let digests = outputs.iter().map(|(stage, output)| (*stage, output.record.output)).collect();
