@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::measured::{Artifact, Manifest};
 use crate::stage::{self, Record, Stage};
-use crate::{hash, store};
+use crate::store;
 
 /// The file that describes the others.
 pub const MANIFEST: &str = "manifest.json";
@@ -60,7 +60,7 @@ pub fn is(dist: &Path, files: &[(&str, PathBuf)], manifest: &Manifest) -> anyhow
         let source = files.iter().find(|(file, _)| *file == name);
         let (_, source) = source.with_context(|| format!("{name} is not among the files"))?;
         let present = dist.join(name);
-        if !present.exists() || artifact(&present)? != artifact(source)? {
+        if !present.exists() || Artifact::of(&present)? != Artifact::of(source)? {
             return Ok(false);
         }
     }
@@ -83,13 +83,6 @@ fn is_empty(dir: &Path) -> anyhow::Result<bool> {
     Ok(fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?.next().is_none())
 }
 
-/// Size and SHA-256 of a file.
-pub fn artifact(path: &Path) -> anyhow::Result<Artifact> {
-    let hash = || hash::copy(&mut File::open(path)?, &mut std::io::sink());
-    let (size, sha256) = hash().with_context(|| format!("hashing {}", path.display()))?;
-    Ok(Artifact { size, sha256 })
-}
-
 /// What in `dist` is not what `manifest` says, one line each; empty if everything is.
 pub fn differences(dist: &Path, manifest: &Manifest) -> anyhow::Result<Vec<String>> {
     let mut differences = Vec::new();
@@ -99,7 +92,7 @@ pub fn differences(dist: &Path, manifest: &Manifest) -> anyhow::Result<Vec<Strin
             differences.push(format!("{name}: expected a file, found nothing"));
             continue;
         }
-        let found = artifact(&path)?;
+        let found = Artifact::of(&path)?;
         if found != *expected {
             differences.push(format!("{name}: expected sha256 {}, found {}", expected.sha256, found.sha256));
         }

@@ -7,12 +7,13 @@ use measure::snp::{KernelHashes, Launch, LaunchDigest, Ovmf, ShapeTable, VmmProf
 use measure::verity::VerityRoot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
 use crate::progress::Progress;
 use crate::stage::{Record, Stage};
 use crate::volume::{self, Volume};
-use crate::{dist, store};
+use crate::{hash, store};
 
 /// Version of both formats.
 pub const SCHEMA: u32 = 1;
@@ -49,6 +50,15 @@ pub struct Artifact {
     pub size: u64,
     /// SHA-256 of the file.
     pub sha256: Sha256,
+}
+
+impl Artifact {
+    /// Of the file at `path`.
+    pub fn of(path: &Path) -> anyhow::Result<Self> {
+        let hash = || hash::copy(&mut File::open(path)?, &mut std::io::sink());
+        let (size, sha256) = hash().with_context(|| format!("hashing {}", path.display()))?;
+        Ok(Self { size, sha256 })
+    }
 }
 
 /// The image with one command line.
@@ -97,7 +107,7 @@ impl Manifest {
             .with_context(|| format!("parsing {}", dist.join("cmdline").display()))?;
         let root = volume::measure(&cmdline.root, &dist.join("disk.raw"), progress)?;
         let model = volume::measure(&cmdline.model, &dist.join("model.raw"), progress)?;
-        let artifact = |name: &String| Ok((name.clone(), dist::artifact(&dist.join(name))?));
+        let artifact = |name: &String| Ok((name.clone(), Artifact::of(&dist.join(name))?));
         let boot = |tee| {
             let command_line = CommandLine { tee, root: root.clone(), model: model.clone() };
             Boot::new(&command_line, &ovmf, &kernel, &initrd)

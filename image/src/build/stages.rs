@@ -13,7 +13,7 @@ use crate::deb::Deb;
 use crate::filetree::{Content, Node, Tree};
 use crate::listing::TreePath;
 use crate::lock::{Package, Set};
-use crate::measured::{self, Boot, Manifest};
+use crate::measured::{self, Artifact, Boot, Manifest};
 use crate::progress::Progress;
 use crate::provenance;
 use crate::rootfs::{self, Binary, Installed};
@@ -264,7 +264,7 @@ fn measure(context: &Context<'_>) -> anyhow::Result<()> {
         .iter()
         .map(|(name, stage)| {
             let tree = if *stage == Stage::Measure { context.tree } else { context.of(*stage)? };
-            Ok(((*name).to_owned(), dist::artifact(&tree.join(name))?))
+            Ok(((*name).to_owned(), Artifact::of(&tree.join(name))?))
         })
         .collect::<anyhow::Result<_>>()?;
     let manifest = Manifest {
