@@ -64,7 +64,7 @@ enum FirmwareFlag {
 pub(crate) fn run(flags: &Launch) -> anyhow::Result<Answer> {
     let dist = Dist::open(&workspace::dist(flags.dist.as_deref())?)?;
     let port = flags.port.map_or_else(free_port, Ok)?;
-    // Kept when the guest has ended, for a look at the console; one per port, because ports tell guests apart.
+    // Kept when the guest has failed, for a look at the console; one per port, because ports tell guests apart.
     let cache = workspace::cache()?;
     let work = cache.join("launch").join(port.to_string());
     fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
@@ -107,13 +107,15 @@ pub(crate) fn run(flags: &Launch) -> anyhow::Result<Answer> {
     let stages: serde_json::Value =
         serde_json::from_str(&boot).with_context(|| format!("parsing what {url}/boot answered"))?;
     let payload = serde_json::json!({
-        "url": url, "seconds": took.as_secs_f64(), "boot": stages, "console": machine.console,
+        "url": url, "seconds": took.as_secs_f64(), "boot": stages,
     });
     if !flags.once && !guest.serve(&mut interrupted)? {
         let console = guest.console()?;
         guest.end()?;
         return Ok(not_ready("the guest stopped by itself".to_owned(), &console, &machine));
     }
+    drop(guest);
+    fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
     Ok(Answer { yes: true, reason: format!("the guest was ready on {url}"), text: format!("{url}\n"), payload })
 }
 

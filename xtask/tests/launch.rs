@@ -34,8 +34,12 @@ fn print_shows_the_command_for_hardware_and_for_a_simulation() {
     let line = dist(dir.path());
     let simulated = line.replace("vitrine.tee=snp console=null", "vitrine.tee=simulated console=ttyS0");
     for (arguments, yes, no) in [
-        (&["--print"][..], format!("  -append '{line}' \\\n"), "tcg"),
-        (&["--print", "--simulate", "--firmware", "seabios"], format!("  -append '{simulated}' \\\n"), "sev-snp-guest"),
+        (&["--print", "dist"][..], format!("  -append '{line}' \\\n"), "tcg"),
+        (
+            &["--print", "--simulate", "--firmware", "seabios", "dist"],
+            format!("  -append '{simulated}' \\\n"),
+            "sev-snp-guest",
+        ),
     ] {
         let output = launch(dir.path(), arguments);
         let text = String::from_utf8(output.stdout).unwrap();
@@ -57,13 +61,13 @@ fn what_is_missing_is_named() {
         undecided(&["--simulate", "nowhere"]).contains("nowhere is not a build's output, missing: vmlinuz, initrd,")
     );
     let line = dist(dir.path());
-    assert!(undecided(&["--simulate"]).contains("ovmf.fd"), "an empty firmware has no place for hashes");
+    assert!(undecided(&["--simulate", "dist"]).contains("ovmf.fd"), "an empty firmware has no place for hashes");
     if !Path::new("/dev/sev").exists() {
-        assert!(undecided(&[]).contains("missing: ") && undecided(&[]).contains("/dev/sev"));
+        assert!(undecided(&["dist"]).contains("missing: ") && undecided(&["dist"]).contains("/dev/sev"));
     }
     fs::write(dir.path().join("dist/cmdline"), line + " quiet").unwrap();
-    let told = undecided(&["--print"]);
+    let told = undecided(&["--print", "dist"]);
     assert!(told.contains("dist/cmdline") && told.contains("duplicate token \"quiet\""), "{told}");
     fs::remove_file(dir.path().join("dist/initrd")).unwrap();
-    assert!(undecided(&[]).contains("missing: initrd;"));
+    assert!(undecided(&["dist"]).contains("missing: initrd;"));
 }
