@@ -208,11 +208,6 @@ impl Cache {
     }
 }
 
-/// Makes the files that this process writes have the same modes for everyone; modes are part of an output digest.
-pub fn fix_umask() {
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-}
-
 /// The output digest recorded in `entry`, if there is a finished one.
 fn recorded(entry: &Path) -> anyhow::Result<Option<Sha256>> {
     let path = entry.join("output");

@@ -19,7 +19,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     image::sandbox::entry();
-    image::stage::fix_umask();
     let flags = flags::Flags::parse();
     let command = flags.command.name();
     let answer = run(&flags);
