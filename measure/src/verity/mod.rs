@@ -5,6 +5,7 @@
 //! below it. Offsets given to callbacks count from the first hash block; a superblock, if there is one, stands
 //! before it and the caller adds its size.
 
+mod hasher;
 mod superblock;
 mod units;
 
@@ -14,7 +15,7 @@ use crate::digest::{Digest, Hex, ParseDigestError, Sha256, bytes_from_hex, diges
 use core::fmt;
 use core::num::NonZeroUsize;
 use core::str::FromStr;
-use sha2::Digest as _;
+use hasher::Hasher;
 use std::io;
 
 /// Bytes in a data block and in a hash block.
@@ -331,23 +332,10 @@ impl Verity {
             let length = left.min(buffer.len());
             let chunk = buffer.get_mut(..length).unwrap_or_default();
             read(offset, chunk).map_err(|source| VerityError::ReadData { offset, length, source })?;
-            digests.extend(chunk.chunks_exact(BLOCK).map(|block| hasher.digest(block)));
+            digests.extend(hasher.digests(chunk));
             offset = offset.saturating_add(length as u64);
         }
         Ok(digests)
-    }
-}
-
-/// SHA-256 over the salt and then a block.
-struct Hasher(sha2::Sha256);
-
-impl Hasher {
-    fn new(salt: &Salt) -> Self {
-        Self(sha2::Sha256::new_with_prefix(salt.as_bytes()))
-    }
-
-    fn digest(&self, block: &[u8]) -> Sha256 {
-        Digest::new(self.0.clone().chain_update(block).finalize().into())
     }
 }
 
