@@ -115,9 +115,11 @@ impl Checkout {
         for entry in entries {
             let entry = entry.with_context(|| format!("reading {}", full.display()))?;
             let path = directory.join(entry.file_name());
-            if entry.file_type().with_context(|| format!("looking at {}", path.display()))?.is_dir() {
+            let kind = entry.file_type().with_context(|| format!("looking at {}", path.display()))?;
+            if kind.is_dir() {
                 inputs = self.directory(inputs, &path)?;
             } else {
+                ensure!(kind.is_file(), "{}: expected a file or directory, found something else", path.display());
                 let path = path.to_str().with_context(|| format!("{}: expected a UTF-8 name", path.display()))?;
                 inputs = self.file(inputs, path)?;
             }

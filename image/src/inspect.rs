@@ -10,14 +10,14 @@ use crate::deb::Deb;
 use crate::erofs::{self, Superblock};
 use crate::hash;
 use crate::listing::{Listing, TreeDigest};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use measure::Sha256;
 use measure::snp::{MAX_OVMF, Ovmf, SectionType};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::Path;
 
 /// What a file is and what is wrong with it. Its `Display` is for people, its `Serialize` for programs.
@@ -127,6 +127,9 @@ struct Section {
 /// be read. What is wrong with a file of a known format is part of the answer.
 pub fn inspect(path: &Path) -> anyhow::Result<Inspection> {
     let opening = || format!("reading {}", path.display());
+    // Asked by name first: opening a pipe would wait for somebody to write.
+    let kind = std::fs::metadata(path).with_context(opening)?.file_type();
+    ensure!(kind.is_file() || kind.is_block_device(), "{}: expected a file or a disk", path.display());
     let mut file = File::open(path).with_context(opening)?;
     let (size, sha256) = hash::copy(&mut file, &mut io::sink()).with_context(opening)?;
     let mut wrong = Vec::new();

@@ -33,6 +33,7 @@ pub mod resolve;
 pub mod rootfs;
 pub mod sandbox;
 pub mod sbom;
+pub mod scratch;
 pub mod stage;
 pub mod store;
 pub mod tar;

