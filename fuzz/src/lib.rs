@@ -4,13 +4,13 @@
 //!
 //! A property panics where a promise is broken, and says whether the parser accepted the bytes.
 
-use image::bytes::ReadAt;
-use image::deb::Deb;
-use image::listing::{Entry, Kind, Listing};
-use image::lock::Lock;
-use image::manifest::Manifest;
-use image::request::Request;
-use image::{cpio, erofs, tar};
+use image::formats::bytes::ReadAt;
+use image::formats::deb::Deb;
+use image::formats::listing::{Entry, Kind, Listing};
+use image::inputs::lock::Lock;
+use image::contents::manifest::Manifest;
+use image::inputs::request::Request;
+use image::formats::{cpio, erofs, tar};
 use measure::cmdline::CommandLine;
 use measure::snp::Ovmf;
 use std::io::{self, ErrorKind, Write as _};
@@ -81,7 +81,7 @@ pub fn deb(bytes: &[u8]) -> bool {
 
 /// Partitions lie inside the disk and apart from each other.
 pub fn disk(bytes: &[u8]) -> bool {
-    let Ok(disk) = image::disk::read(&reader(bytes), bytes.len() as u64) else { return false };
+    let Ok(disk) = image::formats::disk::read(&reader(bytes), bytes.len() as u64) else { return false };
     let mut ranges: Vec<_> = disk.partitions.iter().map(|part| (part.offset, part.offset + part.length)).collect();
     ranges.sort_unstable();
     assert!(ranges.is_sorted_by(|left, right| left.1 <= right.0));
@@ -99,7 +99,7 @@ pub fn erofs(bytes: &[u8]) -> bool {
 /// Any file can be inspected or is refused; what is found can be shown.
 pub fn inspect(bytes: &[u8]) -> bool {
     let inspect =
-        |file: &Path, _: &Path| image::inspect::inspect(file).is_ok_and(|found| !found.to_string().is_empty());
+        |file: &Path, _: &Path| image::result::inspect::inspect(file).is_ok_and(|found| !found.to_string().is_empty());
     with_file(bytes, inspect)
 }
 
@@ -148,7 +148,7 @@ pub fn tar(bytes: &[u8]) -> bool {
         match reader.next_member() {
             Ok(Some(member)) => {
                 assert!(member.path.to_string().parse() == Ok(member.path));
-                let Ok((size, _)) = image::hash::copy(&mut reader, &mut io::sink()) else { return false };
+                let Ok((size, _)) = image::formats::hash::copy(&mut reader, &mut io::sink()) else { return false };
                 length += size;
                 assert!(length <= bytes.len() as u64);
             }

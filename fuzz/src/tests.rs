@@ -51,10 +51,10 @@ fn samples(name: &str) -> Vec<Vec<u8>> {
     }
 }
 
-fn tree() -> image::filetree::Tree {
-    use image::filetree::{Content, Node};
+fn tree() -> image::formats::filetree::Tree {
+    use image::formats::filetree::{Content, Node};
     let node = |content| Node { content, mode: 0o755, uid: 0, gid: 1 };
-    let path = |bytes: &[u8]| image::listing::TreePath::new(bytes).expect("a path");
+    let path = |bytes: &[u8]| image::formats::listing::TreePath::new(bytes).expect("a path");
     [
         (path(b""), node(Content::Directory)),
         (path(b"init"), node(Content::Bytes(b"hello".to_vec()))),
@@ -81,8 +81,8 @@ fn partitioned() -> Vec<u8> {
     let (data, disk) = (scratch.path().join("data"), scratch.path().join("disk"));
     std::fs::write(&data, [1; 4096]).expect("a scratch file");
     let out = std::fs::File::create(&disk).expect("a scratch file");
-    let seed = image::disk::guid(Default::default(), "seed").to_bytes();
-    image::disk::write(&out, uuid::Uuid::from_bytes(seed), "disk", &[("data", &data)]).expect("a small disk");
+    let seed = image::formats::disk::guid(Default::default(), "seed").to_bytes();
+    image::formats::disk::write(&out, uuid::Uuid::from_bytes(seed), "disk", &[("data", &data)]).expect("a small disk");
     std::fs::read(&disk).expect("a small disk")
 }
 

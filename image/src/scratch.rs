@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::stage;
+use crate::pipeline::stage;
 
 /// A directory that is locked as long as its run lives.
 ///

@@ -1,8 +1,8 @@
 //! The writers: same bytes whatever the disk looks like, and readers that agree.
 
-use image::filetree::{Content, Node, Tree, listing};
-use image::listing::{Entry, Kind, Listing, TreePath};
-use image::{cpio, tar};
+use image::formats::filetree::{Content, Node, Tree, listing};
+use image::formats::listing::{Entry, Kind, Listing, TreePath};
+use image::formats::{cpio, tar};
 use measure::Sha256;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -32,7 +32,7 @@ fn tree(dir: &Path) -> Result<Tree, Box<dyn std::error::Error>> {
     ]
     .into_iter()
     .map(|(path, node)| Ok((TreePath::new(path)?, node)))
-    .collect::<Result<_, image::listing::PathError>>()?)
+    .collect::<Result<_, image::formats::listing::PathError>>()?)
 }
 
 fn read_tar(bytes: &[u8]) -> anyhow::Result<Vec<Entry>> {
@@ -42,7 +42,7 @@ fn read_tar(bytes: &[u8]) -> anyhow::Result<Vec<Entry>> {
         assert_eq!(member.mtime, u64::from(EPOCH));
         let kind = match member.kind {
             tar::MemberKind::File(size) => {
-                let (length, sha256) = image::hash::copy(&mut reader, &mut std::io::sink())?;
+                let (length, sha256) = image::formats::hash::copy(&mut reader, &mut std::io::sink())?;
                 assert_eq!(length, size);
                 Kind::File { size, sha256 }
             }

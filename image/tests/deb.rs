@@ -1,7 +1,7 @@
 //! Packages as an attacker would make them, built byte by byte.
 
-use image::deb::Deb;
-use image::listing::Kind;
+use image::formats::deb::Deb;
+use image::formats::listing::Kind;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,7 +1,7 @@
 //! Partition tables: ours byte for byte, hostile ones named.
 
-use image::bytes::Corrupt;
-use image::disk::{self, Disk};
+use image::formats::bytes::Corrupt;
+use image::formats::disk::{self, Disk};
 use std::fs::{self, File};
 use std::path::Path;
 use uuid::Uuid;

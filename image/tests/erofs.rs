@@ -1,8 +1,8 @@
 //! Small images made by `mkfs.erofs` 1.8.6 from one tree: 512-byte and 4096-byte blocks, chunks, and a compressed one.
 
-use image::bytes::Corrupt;
-use image::erofs::{Superblock, list};
-use image::listing::Listing;
+use image::formats::bytes::Corrupt;
+use image::formats::erofs::{Superblock, list};
+use image::formats::listing::Listing;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 

@@ -2,7 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "asks cargo what it would compile")]
 
-use image::{crates, guest};
+use image::inputs::crates;
+use image::tools::guest;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

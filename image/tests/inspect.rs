@@ -1,10 +1,10 @@
 //! `inspect` on whole files: what is right, what is wrong and named, what cannot be decided.
 
-use image::filetree::{Content, Node, Tree};
-use image::inspect::{Inspection, inspect};
-use image::listing::TreePath;
+use image::formats::filetree::{Content, Node, Tree};
+use image::formats::listing::TreePath;
+use image::formats::{cpio, disk, verity};
 use image::progress::Silent;
-use image::{cpio, disk, verity};
+use image::result::inspect::{Inspection, inspect};
 use measure::guid::Guid;
 use std::fs::{self, File};
 use std::io::Write as _;

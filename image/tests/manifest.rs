@@ -1,8 +1,8 @@
 //! The manifest of the root file system: the one in `content/`, and what is refused.
 
-use image::listing::TreePath;
-use image::lock::{Lock, Set};
-use image::manifest::{Added, Keep, Manifest, Source};
+use image::contents::manifest::{Added, Keep, Manifest, Source};
+use image::formats::listing::TreePath;
+use image::inputs::lock::{Lock, Set};
 
 const SAMPLE: &str = r"schema: 1
 keep:

@@ -1,11 +1,11 @@
 //! What other people's programs make of our bytes. They are run from an unpacked tools tree (mkosi's tools as locked),
 //! named by `VITRINE_TOOLS_TREE`.
 
-use image::deb::Deb;
-use image::disk;
-use image::filetree::{self, Content, Node, Tree};
-use image::listing::{Kind, Listing, TreePath};
-use image::{cpio, erofs, tar};
+use image::formats::deb::Deb;
+use image::formats::disk;
+use image::formats::filetree::{self, Content, Node, Tree};
+use image::formats::listing::{Kind, Listing, TreePath};
+use image::formats::{cpio, erofs, tar};
 use measure::guid::Guid;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;

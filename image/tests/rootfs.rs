@@ -1,10 +1,10 @@
 //! Composing a root file system from small synthetic trees: what passes, and what each gate refuses.
 
-use image::listing::{Entry, Kind, TreePath};
-use image::lock::{Package, Set};
-use image::manifest::Manifest;
-use image::provenance::{self, Origin, Rule, Traced};
-use image::rootfs::{Binary, Installed, Sources, compose};
+use image::contents::manifest::Manifest;
+use image::contents::provenance::{self, Origin, Rule, Traced};
+use image::contents::rootfs::{Binary, Installed, Sources, compose};
+use image::formats::listing::{Entry, Kind, TreePath};
+use image::inputs::lock::{Package, Set};
 use measure::{Sha1, Sha256};
 use std::collections::BTreeMap;
 use std::fs;

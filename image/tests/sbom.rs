@@ -1,8 +1,8 @@
 //! The bill of materials: its bytes, and what CycloneDX 1.6 demands of it.
 
-use image::crates::Crate;
-use image::lock::{File, Member, Package, Set};
-use image::sbom::{Part, render};
+use image::contents::sbom::{Part, render};
+use image::inputs::crates::Crate;
+use image::inputs::lock::{File, Member, Package, Set};
 use measure::{Sha1, Sha256};
 use serde_json::Value;
 

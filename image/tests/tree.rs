@@ -1,8 +1,8 @@
 //! A tree of programs is what its packages hold, plus the fixes.
 
-use image::lock::{Package, Set};
+use image::inputs::lock::{Package, Set};
 use image::progress::Silent;
-use image::tree;
+use image::tools::tree;
 use measure::{Sha1, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "makes a repository")]
 
-use image::vary;
+use image::result::vary;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;

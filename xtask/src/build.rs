@@ -1,14 +1,14 @@
 //! `cargo xtask build`: the main job, from the lock to `dist/`.
 
 use anyhow::Context as _;
-use image::build::{self, Checkout};
-use image::dist;
-use image::fetch::{self, Mirrors};
-use image::measured::Manifest;
+use image::inputs::fetch::{self, Mirrors};
+use image::inputs::store::Store;
+use image::pipeline::build::{self, Checkout};
+use image::pipeline::dist;
+use image::pipeline::measured::Manifest;
+use image::pipeline::stage::Cache;
 use image::progress::Progress as _;
 use image::scratch::Scratch;
-use image::stage::Cache;
-use image::store::Store;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

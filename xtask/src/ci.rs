@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use image::build::{Checkout, LOCK};
-use image::fetch::{self, Mirrors, Missing};
-use image::lock::Lock;
-use image::store::Store;
+use image::inputs::fetch::{self, Mirrors, Missing};
+use image::inputs::lock::Lock;
+use image::inputs::store::Store;
+use image::pipeline::build::{Checkout, LOCK};
 
 use crate::report::{Answer, Terminal};
 use crate::workspace;
@@ -33,6 +33,12 @@ pub(crate) fn run() -> anyhow::Result<Answer> {
     sections.run("format", || cargo(&root, ["fmt", "--all", "--check"]))?;
     sections.run("clippy", || {
         cargo(&root, ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+    })?;
+    sections.run("docs", || {
+        let mut doc = program("cargo", &root);
+        doc.args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
+        doc.env("RUSTDOCFLAGS", "-D warnings");
+        succeed(doc)
     })?;
     sections.run("tests", || cargo(&root, ["test", "--quiet", "--workspace", "--locked"]))?;
     sections.run("fuzz properties", || {
@@ -119,7 +125,7 @@ fn image_test(checkout: &Path, cache: &Path, package: &str, test: &str) -> anyho
         .args(["test", "--quiet", "--locked", "--package", package, "--test", test, "--", "--include-ignored"])
         .env("VITRINE_DIST", &dist)
         .env("VITRINE_CACHE", cache)
-        .env("VITRINE_TOOLS_TREE", image::launch::tools(&image::launch::Dist::open(&dist)?, cache)?)
+        .env("VITRINE_TOOLS_TREE", image::result::launch::tools(&image::result::launch::Dist::open(&dist)?, cache)?)
         .env("VITRINE_OVMF_AMDSEV", dist.join("ovmf.fd"))
         .env("VITRINE_SEV_SNP_MEASURE", Store::open(cache)?.path(&wheel));
     succeed(command)

@@ -3,10 +3,10 @@
 use crate::report::{Answer, Terminal};
 use crate::workspace;
 use anyhow::Context as _;
-use image::fetch::{self, Fetched, Mirrors};
-use image::lock::Lock;
-use image::request::Request;
-use image::store::Store;
+use image::inputs::fetch::{self, Fetched, Mirrors};
+use image::inputs::lock::Lock;
+use image::inputs::request::Request;
+use image::inputs::store::Store;
 use serde_json::json;
 
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
     let lock = Lock::read(&root.join("image.lock"))?;
     let cargo_lock = root.join("Cargo.lock");
-    let crates = image::crates::read(&cargo_lock)?;
+    let crates = image::inputs::crates::read(&cargo_lock)?;
     let mirrors = flags.mirrors.apply(Mirrors::new(&Request::read(&root)?))?;
     let store = Store::open(&workspace::cache()?)?;
     let progress = Terminal::new();

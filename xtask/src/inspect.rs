@@ -12,7 +12,7 @@ pub(crate) struct Flags {
 
 /// Exit 1 if something in the file is not what it says it is.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
-    let found = image::inspect::inspect(&flags.file)?;
+    let found = image::result::inspect::inspect(&flags.file)?;
     let reason = match found.wrong.first() {
         Some(wrong) => format!("{}: {wrong}", flags.file.display()),
         None => format!("{}: every digest in it was recomputed", flags.file.display()),

@@ -1,8 +1,8 @@
 //! `cargo xtask launch`: the image in QEMU, on SEV-SNP hardware or in software emulation.
 
 use anyhow::{Context as _, bail, ensure};
-use image::launch::{Dist, Firmware, Guest, Interrupts, Machine, Platform, Readiness, free_port, tools};
 use image::progress::{Progress as _, Unit};
+use image::result::launch::{Dist, Firmware, Guest, Interrupts, Machine, Platform, Readiness, free_port, tools};
 use measure::cmdline::Tee;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,11 +3,11 @@
 use crate::report::{Answer, Terminal};
 use crate::workspace;
 use anyhow::{Context as _, ensure};
-use image::fetch::Mirrors;
-use image::lock::Lock;
-use image::request::Request;
-use image::resolve::{self, Checked, Resolver};
-use image::store::Store;
+use image::inputs::fetch::Mirrors;
+use image::inputs::lock::Lock;
+use image::inputs::request::Request;
+use image::inputs::resolve::{self, Checked, Resolver};
+use image::inputs::store::Store;
 use serde_json::json;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -18,7 +18,7 @@ use report::Answer;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    image::sandbox::entry();
+    image::tools::sandbox::entry();
     match flags::Flags::try_parse() {
         Ok(flags) => report::print(flags.command.name(), flags.json, run(&flags)),
         // Help is no answer, and for people a usage error says more than one line.

@@ -3,9 +3,9 @@
 use crate::report::{self, Answer, Terminal};
 use crate::{build, workspace};
 use anyhow::{Context as _, bail};
-use image::build::Checkout;
-use image::measured::{MEASUREMENTS_LOCK, Measurements};
-use image::store::read_bounded;
+use image::inputs::store::read_bounded;
+use image::pipeline::build::Checkout;
+use image::pipeline::measured::{MEASUREMENTS_LOCK, Measurements};
 use measure::guid::Guid;
 use measure::snp::{CpuSignature, KernelHashes, Launch, MAX_OVMF, Ovmf, SevFeatures, Shape, Step, Vcpus, VmmProfile};
 use measure::verity::Salt;
@@ -128,7 +128,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
 fn image(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
     let dist = workspace::dist(flags.dist.as_deref())?;
-    let (manifest, records) = image::dist::read(&dist)?;
+    let (manifest, records) = image::pipeline::dist::read(&dist)?;
     let found = manifest.recomputed(&dist, &Terminal::new())?;
     let lock = root.join(MEASUREMENTS_LOCK);
     let mut differences = Measurements::new(&manifest, &records)?.differences(&Measurements::new(&found, &records)?);
@@ -136,7 +136,7 @@ fn image(flags: &Flags) -> anyhow::Result<Answer> {
         differences.push("manifest.json: it does not follow from the files beside it".to_owned());
     }
     let (yes, no) = if flags.check {
-        differences.extend(image::build::check(&Checkout::read(&root)?, &dist)?);
+        differences.extend(image::pipeline::build::check(&Checkout::read(&root)?, &dist)?);
         (
             "dist/ and every input are what measurements.lock says",
             "dist/ or its inputs are not what measurements.lock says",
@@ -206,7 +206,7 @@ fn lines(trace: &[Step]) -> String {
 fn verity(flags: &VerityFlags) -> anyhow::Result<Answer> {
     let VerityFlags { data, hash_tree, salt, uuid } = flags;
     let terminal = report::Terminal::new();
-    let formatted = image::verity::format(data, hash_tree.as_deref(), salt.clone(), *uuid, &terminal)?;
+    let formatted = image::formats::verity::format(data, hash_tree.as_deref(), salt.clone(), *uuid, &terminal)?;
     let payload = serde_json::json!({
         "root_sha256": formatted.root,
         "data_blocks": formatted.data_blocks,

@@ -8,12 +8,12 @@
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 
 use anyhow::{Context as _, bail, ensure};
-use image::deb::Deb;
-use image::launch::{Dist, Firmware, Guest, Machine, Platform, Readiness, free_port, tools};
-use image::lock::Lock;
+use image::formats::deb::Deb;
+use image::inputs::lock::Lock;
+use image::inputs::store::Store;
 use image::progress::{Progress as _, Silent, Unit};
-use image::sandbox::{Bind, Network, Sandbox};
-use image::store::Store;
+use image::result::launch::{Dist, Firmware, Guest, Machine, Platform, Readiness, free_port, tools};
+use image::tools::sandbox::{Bind, Network, Sandbox};
 use measure::cmdline::{CommandLine, Tee};
 use measure::guid::Guid;
 use std::collections::BTreeMap;
@@ -114,7 +114,7 @@ const TRIALS: [(&str, Under, Kind, Change); 13] = [
 ];
 
 fn main() -> anyhow::Result<()> {
-    image::sandbox::entry();
+    image::tools::sandbox::entry();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if !arguments.iter().any(|argument| argument == "--ignored" || argument == "--include-ignored") {
         println!("ignored: boots the image in dist/; run by cargo xtask ci");

@@ -5,7 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "starts itself as another user and as a caller that dies")]
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 
-use image::sandbox::{self, Bind, Ending, Failed, Network, Sandbox};
+use image::tools::sandbox::{self, Bind, Ending, Failed, Network, Sandbox};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;

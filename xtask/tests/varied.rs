@@ -1,22 +1,22 @@
 //! The build is the same under other circumstances, and tells nothing about them.
 //!
-//! Builds the checkout once more (see `image::vary`) and compares the result with `dist/` (or `$VITRINE_DIST`). Run
+//! Builds the checkout once more (see `image::result::vary`) and compares the result with `dist/` (or `$VITRINE_DIST`). Run
 //! by `cargo xtask ci`, or by `cargo test -p xtask --test varied -- --ignored` after `cargo xtask build`.
 
 #![expect(clippy::disallowed_methods, reason = "which build and cache to test is in the environment")]
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 
 use anyhow::{Context as _, ensure};
-use image::launch::{Dist, tools};
-use image::sandbox::{Bind, Network, Sandbox};
-use image::{traces, vary};
+use image::result::launch::{Dist, tools};
+use image::result::{traces, vary};
+use image::tools::sandbox::{Bind, Network, Sandbox};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 fn main() -> anyhow::Result<()> {
-    image::sandbox::entry();
+    image::tools::sandbox::entry();
     if !std::env::args().any(|argument| argument == "--ignored" || argument == "--include-ignored") {
         println!("ignored: builds the image a second time; run by cargo xtask ci");
         return Ok(());

@@ -1,0 +1,108 @@
+//! A build's output directory, as far as booting it goes (cli.md lists the files).
+
+use super::{Firmware, Machine, Platform};
+use crate::pipeline::stage::Stage;
+use anyhow::{Context as _, ensure};
+use measure::cmdline::{CommandLine, Tee};
+use measure::snp::{HashesPage, KernelHashes, Ovmf};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The files a machine is made of.
+const FILES: [&str; 6] = ["vmlinuz", "initrd", "cmdline", "disk.raw", "model.raw", "ovmf.fd"];
+
+/// The output directory of a build.
+#[derive(Debug)]
+pub struct Dist {
+    /// Absolute.
+    dir: String,
+}
+
+impl Dist {
+    /// The build in `dir`.
+    ///
+    /// # Errors
+    /// When a file that booting needs is missing or the path is not UTF-8.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        let missing: Vec<_> = FILES.into_iter().filter(|name| !dir.join(name).is_file()).collect();
+        ensure!(
+            missing.is_empty(),
+            "{} is not a build's output, missing: {}; run `cargo xtask build`, or name its --out directory",
+            dir.display(),
+            missing.join(", "),
+        );
+        let dir = fs::canonicalize(dir).with_context(|| format!("resolving {}", dir.display()))?;
+        let dir = dir.to_str().with_context(|| format!("{} is not UTF-8", dir.display()))?.to_owned();
+        Ok(Self { dir })
+    }
+
+    /// The path of one of its files.
+    pub fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.dir)
+    }
+
+    /// The build's command line with `tee` in place of what it was built for: the one difference between an image
+    /// and its simulation.
+    ///
+    /// # Errors
+    /// When the file is not a command line of docs/formats.md.
+    pub fn command_line(&self, tee: Tee) -> anyhow::Result<String> {
+        let path = self.path("cmdline");
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let built: CommandLine = text.parse().with_context(|| format!("parsing {path}"))?;
+        Ok(CommandLine { tee, ..built }.to_string())
+    }
+
+    /// The measured firmware with the page of hashes of this build's kernel, initrd and `command_line`, which is
+    /// written to `page`.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or the firmware has no place for the hashes.
+    pub fn measured_firmware(&self, command_line: &str, page: &str) -> anyhow::Result<Firmware> {
+        let read = |name| {
+            let path = self.path(name);
+            fs::read(&path).with_context(|| format!("reading {path}"))
+        };
+        let ovmf = read("ovmf.fd")?;
+        let hashes = KernelHashes::of(&read("vmlinuz")?, Some(&read("initrd")?), command_line.as_bytes());
+        let HashesPage { gpa, bytes } = Ovmf::parse(&ovmf)
+            .map_err(anyhow::Error::from)
+            .and_then(|ovmf| Ok(hashes.page(&ovmf)?))
+            .with_context(|| self.path("ovmf.fd"))?;
+        fs::write(page, bytes).with_context(|| format!("writing the page of hashes to {page}"))?;
+        Ok(Firmware::Measured { firmware: self.path("ovmf.fd"), page: page.to_owned(), gpa })
+    }
+
+    /// The machine that boots this build, with two CPUs and 1 GiB of memory.
+    pub fn machine(&self, platform: Platform, command_line: String, console: String, port: u16) -> Machine {
+        Machine {
+            platform,
+            kernel: self.path("vmlinuz"),
+            initrd: self.path("initrd"),
+            command_line,
+            root: self.path("disk.raw"),
+            model: self.path("model.raw"),
+            console,
+            vcpus: 2,
+            memory_mib: 1024,
+            port,
+        }
+    }
+}
+
+/// The tools tree this build was made with, which has its QEMU; `cache` is Vitrine's cache directory.
+///
+/// # Errors
+/// When `stages.json` does not name it or it is no longer in the cache.
+pub fn tools(dist: &Dist, cache: &Path) -> anyhow::Result<PathBuf> {
+    let records = crate::pipeline::dist::records(Path::new(&dist.dir))?;
+    let record = records.iter().find(|record| record.stage == Stage::Tools);
+    let input = record.with_context(|| dist.path("stages.json: expected a stage \"tools\", found none"))?.input;
+    let tree = cache.join("stages/tools").join(input.to_string()).join("tree");
+    ensure!(
+        tree.is_dir(),
+        "the tools this image was built with are not in the cache ({}); run `cargo xtask build`",
+        tree.display()
+    );
+    Ok(tree)
+}

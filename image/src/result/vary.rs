@@ -1,0 +1,398 @@
+//! A second build under other circumstances, which must not matter: another user, path, file system, clock zone,
+//! locale, number of processors and so on. Only the downloads are shared.
+
+use anyhow::{Context as _, bail, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, geteuid, sethostname};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use crate::tools::sandbox;
+
+/// A user and group that owns nothing and that no user database knows.
+const UID: u32 = 47_831;
+
+/// The machine's name during the varied build, and a directory of its path: long, unlikely, and recognisable if
+/// they end up in the image.
+pub const HOSTNAME: &str = "vitrine-varied-by-7b1c93";
+const LONG: &str = "a rather long päth with späces, commas and Ωμέγα, vitrine-varied-by-7b1c93";
+
+/// Environment variables that tools are known to look at. Those of the locale ask for rules of case and sorting that
+/// differ most from C's.
+const NOISE: [(&str, &str); 22] = [
+    ("CARGO_BUILD_JOBS", "1"),
+    ("CARGO_ENCODED_RUSTFLAGS", "--cfg=noise"),
+    ("CARGO_INCREMENTAL", "1"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+    ("CFLAGS", "-O0 -g3 -DNOISE"),
+    ("CXXFLAGS", "-O0 -g3 -DNOISE"),
+    ("DEB_BUILD_OPTIONS", "noopt"),
+    ("GZIP", "-1"),
+    ("LANG", "et_EE.UTF-8"),
+    ("LANGUAGE", "tr"),
+    ("LC_ALL", "tr_TR.UTF-8"),
+    ("LDFLAGS", "-Wl,--build-id=uuid"),
+    ("MAKEFLAGS", "-j1 --no-print-directory"),
+    ("PYTHONHASHSEED", "7"),
+    ("RUSTFLAGS", "-C debuginfo=2 -C target-cpu=native"),
+    ("SOURCE_DATE_EPOCH", "7"),
+    ("TAR_OPTIONS", "--sort=none"),
+    ("TZ", "VARIED-13:45"),
+    ("USER", "vitrine-varied-by-7b1c93"),
+    ("XZ_DEFAULTS", "-0"),
+    ("XZ_OPT", "-0"),
+    ("ZSTD_CLEVEL", "1"),
+];
+
+/// The umask of the checkout and the one of the build.
+const CHECKOUT_UMASK: u32 = 0o077;
+const BUILD_UMASK: u32 = 0o027;
+
+/// The date of every file of the checkout: 2001-09-09.
+const CHECKOUT_TIME: Duration = Duration::from_secs(1_000_000_000);
+
+/// Memory that must be available for a build in memory, and the most that it may take.
+const MEMORY_NEEDED: u64 = 12 << 30;
+const MEMORY_LIMIT: u64 = 8 << 30;
+
+/// Something that was made different.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Axis {
+    /// What.
+    pub name: &'static str,
+    /// Its value in the varied build.
+    pub value: String,
+}
+
+/// What a varied build left.
+#[derive(Debug)]
+pub struct Varied {
+    /// Its output directory.
+    pub dist: PathBuf,
+    /// What was different from the usual.
+    pub varied: Vec<Axis>,
+    /// What was not, and why.
+    pub same: Vec<Axis>,
+    /// Texts that must not be in the image: the build's paths and the machine's name.
+    pub traces: Vec<String>,
+}
+
+/// Where things are.
+struct Place {
+    /// A directory nobody else uses, which any user can reach.
+    scratch: PathBuf,
+    /// Below it, and in memory if there is enough: everything the build makes but its output.
+    base: PathBuf,
+}
+
+impl Place {
+    fn long(&self) -> PathBuf {
+        self.base.join(LONG)
+    }
+
+    fn checkout(&self) -> PathBuf {
+        self.long().join("checkout")
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.long().join("cache")
+    }
+
+    fn output(&self) -> PathBuf {
+        self.scratch.join("output")
+    }
+}
+
+/// Builds the committed files of `checkout` once more, in `scratch`, which must be empty. `xtask` is the built
+/// command; `store` is the directory of downloads, which is shown read-only.
+///
+/// # Errors
+/// When the build cannot be set up or does not succeed.
+pub fn build(checkout: &Path, xtask: &Path, store: &Path, scratch: &Path) -> anyhow::Result<Varied> {
+    let scratch = fs::canonicalize(scratch).with_context(|| format!("resolving {}", scratch.display()))?;
+    open_to_all(&scratch)?;
+    let place = Place { base: scratch.join("base"), scratch };
+    for dir in [&place.base, &place.output()] {
+        fs::create_dir(dir).with_context(|| format!("creating {}", dir.display()))?;
+    }
+    let files = committed(checkout)?;
+    // Namespaces, umask and processor set belong to a thread, and are inherited by what it starts.
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| in_thread(checkout, &files, xtask, store, &place));
+        thread.join().unwrap_or_else(|_panic| bail!("the varied build's thread panicked"))
+    })
+}
+
+fn in_thread(checkout: &Path, files: &[PathBuf], xtask: &Path, store: &Path, place: &Place) -> anyhow::Result<Varied> {
+    let mut varied = Vec::new();
+    let mut same = Vec::new();
+    let is_root = geteuid().is_root();
+    if is_root {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS).context("making namespaces")?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .context("making mounts private")?;
+        sethostname(HOSTNAME).context("setting the host's name")?;
+        varied.push(Axis { name: "host name", value: HOSTNAME.into() });
+        varied.push(Axis { name: "user", value: format!("{UID}, unprivileged") });
+    } else {
+        unshare(CloneFlags::CLONE_FS).context("separating the umask")?;
+        for name in ["host name", "user"] {
+            same.push(Axis { name, value: "only root can set it".into() });
+        }
+    }
+    match (is_root, available_memory()?) {
+        (true, memory) if memory >= MEMORY_NEEDED => {
+            let options = format!("mode=755,size={MEMORY_LIMIT}");
+            mount(Some("tmpfs"), &place.base, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
+                .with_context(|| format!("mounting a tmpfs on {}", place.base.display()))?;
+            varied.push(Axis { name: "file system", value: "tmpfs".into() });
+        }
+        (true, memory) => {
+            let value = format!("{} MiB of memory are available, expected {}", memory >> 20, MEMORY_NEEDED >> 20);
+            same.push(Axis { name: "file system", value });
+        }
+        (false, _) => same.push(Axis { name: "file system", value: "only root can mount another".into() }),
+    }
+
+    copy_checkout(checkout, files, &place.checkout())?;
+    for name in ["home", "tmp", "cache"] {
+        let dir = place.long().join(name);
+        fs::create_dir(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    }
+    let program = place.base.join("xtask");
+    fs::copy(xtask, &program).with_context(|| format!("copying {}", xtask.display()))?;
+    open_to_all(&program)?;
+    let shared = place.cache().join("store");
+    if is_root {
+        give_away(&place.long())?;
+        give_away(&place.output())?;
+        fs::create_dir(&shared).with_context(|| format!("creating {}", shared.display()))?;
+        let show = |flags| mount(Some(store), &shared, None::<&str>, MsFlags::MS_BIND | flags, None::<&str>);
+        show(MsFlags::empty())
+            .and_then(|()| show(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY))
+            .with_context(|| format!("showing {}", store.display()))?;
+    } else {
+        symlink(store, &shared).with_context(|| format!("linking {}", store.display()))?;
+    }
+    umask(Mode::from_bits_truncate(BUILD_UMASK));
+    one_processor()?;
+    for (name, value) in [
+        ("checkout", format!("{}, not a repository", place.checkout().display())),
+        ("umask", format!("{CHECKOUT_UMASK:03o} at the checkout, {BUILD_UMASK:03o} at the build")),
+        ("date of the checkout", format!("{} s since 1970", CHECKOUT_TIME.as_secs())),
+        ("cache", "empty but for the downloads".to_owned()),
+        ("processors", "1".to_owned()),
+        ("home, directory for temporary files", place.long().display().to_string()),
+        ("environment", NOISE.map(|(name, value)| format!("{name}={value}")).join("; ")),
+    ] {
+        varied.push(Axis { name, value });
+    }
+
+    run(&program, place, is_root)?;
+    if is_root {
+        // What is in memory goes with it; the thread's namespace ends with the thread.
+        umount2(&shared, MntFlags::MNT_DETACH).context("unmounting the downloads")?;
+    }
+    let traces = vec![HOSTNAME.to_owned(), "späces, commas".to_owned(), place.scratch.display().to_string()];
+    Ok(Varied { dist: place.output().join("dist"), varied, same, traces })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the varied build is another process by its nature")]
+fn run(program: &Path, place: &Place, is_root: bool) -> anyhow::Result<()> {
+    let log = place.scratch.join("log");
+    let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    let errors = output.try_clone().context("sharing the log")?;
+    let mut command = Command::new(program);
+    command
+        .args(["build", "--no-cache", "--out"])
+        .arg(place.output().join("dist"))
+        .current_dir(place.checkout())
+        .env_clear()
+        .envs(NOISE)
+        .env("PATH", "/nonexistent/vitrine-varied-by-7b1c93:/usr/bin:/bin")
+        .env("HOME", place.long().join("home"))
+        .env("TMPDIR", place.long().join("tmp"))
+        .env("VITRINE_CACHE", place.cache())
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors);
+    if is_root {
+        command.uid(UID).gid(UID);
+    }
+    let status = command.status().with_context(|| format!("starting {}", program.display()))?;
+    ensure!(status.success(), "the varied build: {status}; the end of its log:\n{}", sandbox::tail(&log)?.join("\n"));
+    Ok(())
+}
+
+/// The paths of the committed files.
+#[expect(clippy::disallowed_methods, reason = "only git knows what is committed")]
+fn committed(checkout: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let listed = Command::new("git").args(["ls-files", "-z", "--cached"]).current_dir(checkout).output();
+    let listed = listed.context("starting git")?;
+    let message = String::from_utf8_lossy(&listed.stderr);
+    ensure!(listed.status.success(), "git ls-files in {}: {}", checkout.display(), message.trim_end());
+    let names = String::from_utf8(listed.stdout).context("a committed file's name is not UTF-8")?;
+    Ok(names.split_terminator('\0').map(PathBuf::from).collect())
+}
+
+/// Copies `files` from one checkout to another as [`CHECKOUT_UMASK`] would have them.
+fn copy_checkout(from: &Path, files: &[PathBuf], to: &Path) -> anyhow::Result<()> {
+    for path in files {
+        let (source, copy) = (from.join(path), to.join(path));
+        let copied = || -> std::io::Result<()> {
+            copy.parent().map_or(Ok(()), fs::create_dir_all)?;
+            let metadata = fs::symlink_metadata(&source)?;
+            if metadata.is_symlink() {
+                return symlink(fs::read_link(&source)?, &copy);
+            }
+            fs::copy(&source, &copy)?;
+            let mode = if metadata.permissions().mode() & 0o100 == 0 { 0o666 } else { 0o777 };
+            fs::set_permissions(&copy, fs::Permissions::from_mode(mode & !CHECKOUT_UMASK))?;
+            File::open(&copy)?.set_modified(SystemTime::UNIX_EPOCH + CHECKOUT_TIME)
+        };
+        copied().with_context(|| format!("copying {} to {}", source.display(), copy.display()))?;
+    }
+    Ok(())
+}
+
+/// Gives a directory tree to [`UID`], who alone may use it.
+fn give_away(path: &Path) -> anyhow::Result<()> {
+    let given = || -> std::io::Result<Vec<PathBuf>> {
+        if fs::symlink_metadata(path)?.is_symlink() {
+            std::os::unix::fs::lchown(path, Some(UID), Some(UID))?;
+            return Ok(Vec::new());
+        }
+        chown(path, Some(UID), Some(UID))?;
+        if !path.is_dir() {
+            return Ok(Vec::new());
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777 & !CHECKOUT_UMASK))?;
+        fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect()
+    };
+    given().with_context(|| format!("giving away {}", path.display()))?.iter().try_for_each(|path| give_away(path))
+}
+
+fn open_to_all(path: &Path) -> anyhow::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("opening {} to all", path.display()))
+}
+
+/// Keeps this thread on the last of its processors.
+fn one_processor() -> anyhow::Result<()> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).context("asking for the processors")?;
+    let last = (0..CpuSet::count()).rev().find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let mut one = CpuSet::new();
+    one.set(last.context("this thread has no processor")?).context("choosing a processor")?;
+    sched_setaffinity(Pid::from_raw(0), &one).context("keeping to one processor")
+}
+
+/// Memory that can be used without swapping, in bytes (proc_meminfo(5)).
+fn available_memory() -> anyhow::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
+    let kib: u64 = line.and_then(|number| number.parse().ok()).context("/proc/meminfo: no MemAvailable")?;
+    Ok(kib << 10)
+}
+
+/// The first difference between two output directories.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Difference {
+    /// A file that one of them lacks.
+    #[error("{name} is only in {}", dir.display())]
+    Alone {
+        /// The file.
+        name: String,
+        /// The directory that has it.
+        dir: PathBuf,
+    },
+    /// A byte.
+    #[error("{name} differs first at byte {offset}: expected {expected:?}, found {found:?}")]
+    Byte {
+        /// The file.
+        name: String,
+        /// Bytes before the first that differs.
+        offset: usize,
+        /// The control's byte there, if it has one.
+        expected: Option<u8>,
+        /// The varied build's.
+        found: Option<u8>,
+    },
+}
+
+/// Compares every file of two output directories, sorted by name.
+///
+/// # Errors
+/// When a file cannot be read; that they differ is no error.
+pub fn compare(control: &Path, varied: &Path) -> anyhow::Result<Option<Difference>> {
+    let (expected, found) = (names(control)?, names(varied)?);
+    for (names, others, dir) in [(&expected, &found, control), (&found, &expected, varied)] {
+        if let Some(name) = names.iter().find(|name| !others.contains(name)) {
+            return Ok(Some(Difference::Alone { name: name.clone(), dir: dir.to_path_buf() }));
+        }
+    }
+    for name in expected {
+        let (a, b) = (control.join(&name), varied.join(&name));
+        let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+        let (a, b) = (read(&a)?, read(&b)?);
+        if a != b {
+            let offset = a.iter().zip(&b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
+            let (expected, found) = (a.get(offset).copied(), b.get(offset).copied());
+            return Ok(Some(Difference::Byte { name, offset, expected, found }));
+        }
+    }
+    Ok(None)
+}
+
+fn names(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let listed = || -> std::io::Result<Vec<String>> {
+        let name = |entry: fs::DirEntry| {
+            let name = entry.file_name();
+            name.into_string()
+                .map_err(|name| std::io::Error::new(ErrorKind::InvalidFilename, name.display().to_string()))
+        };
+        let mut names = fs::read_dir(dir)?.map(|entry| name(entry?)).collect::<Result<Vec<_>, _>>()?;
+        names.sort();
+        Ok(names)
+    };
+    let names = listed().with_context(|| format!("listing {}", dir.display()))?;
+    ensure!(!names.is_empty(), "{} is empty", dir.display());
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (control, varied) = (dir.path().join("control"), dir.path().join("varied"));
+        for dir in [&control, &varied] {
+            fs::create_dir(dir).unwrap();
+            fs::write(dir.join("a"), "same").unwrap();
+            fs::write(dir.join("b"), "same").unwrap();
+        }
+        let found = || compare(&control, &varied).unwrap().map(|difference| difference.to_string());
+        assert_eq!(found(), None);
+        for (text, expected) in [
+            ("sane", "b differs first at byte 2: expected Some(109), found Some(110)"),
+            ("same!", "b differs first at byte 4: expected None, found Some(33)"),
+            ("sam", "b differs first at byte 3: expected Some(101), found None"),
+        ] {
+            fs::write(varied.join("b"), text).unwrap();
+            assert_eq!(found().unwrap(), expected);
+        }
+        fs::remove_file(varied.join("a")).unwrap();
+        assert_eq!(found().unwrap(), format!("a is only in {}", control.display()));
+        fs::rename(varied.join("b"), varied.join("c")).unwrap();
+        fs::remove_file(control.join("a")).unwrap();
+        assert_eq!(found().unwrap(), format!("b is only in {}", control.display()));
+    }
+}

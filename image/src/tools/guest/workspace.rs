@@ -1,0 +1,325 @@
+//! The reduced workspace: the guest's packages and no others, so that nothing else can change what they become.
+
+use crate::inputs::crates::{self, Crate};
+use crate::inputs::store::read_bounded;
+use anyhow::{Context as _, bail, ensure};
+use measure::Sha256;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// The directories of the guest's packages.
+const MEMBERS: [&str; 3] = ["enclave-agent", "enclave-agent/init", "measure"];
+
+/// Largest source file, in bytes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// How the guest's programs are optimised. A panic ends them: systemd starts the agent again, and the machine ends
+/// with its init.
+const PROFILE: &str = r#"
+codegen-units = 1
+debug = false
+incremental = false
+lto = "fat"
+opt-level = 3
+overflow-checks = true
+panic = "abort"
+strip = "symbols"
+"#;
+
+/// Everything the compiler is given but the crates' contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Each file's content by its path.
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+    /// The crates that the guest's packages can reach.
+    pub(super) crates: Vec<Crate>,
+}
+
+impl Workspace {
+    /// Reduces the checkout's workspace.
+    ///
+    /// # Errors
+    /// When a manifest or `Cargo.lock` is not what cargo writes, or a source file is neither a file nor a directory.
+    pub fn read(checkout: &Path) -> anyhow::Result<Self> {
+        let mut files = BTreeMap::from([(".cargo/config.toml".to_owned(), super::config().into_bytes())]);
+        let mut manifests = BTreeMap::new();
+        for member in MEMBERS {
+            let manifest = member_manifest(&read_toml(&checkout.join(member).join("Cargo.toml"))?);
+            files.insert(format!("{member}/Cargo.toml"), render(&manifest)?);
+            manifests.insert(member, manifest);
+            // Sources in src, and what they include from beside it.
+            collect(checkout, member, false, &mut files)?;
+            collect(checkout, &format!("{member}/src"), true, &mut files)?;
+        }
+        let root = checkout.join("Cargo.toml");
+        let reduced = root_manifest(read_toml(&root)?, &manifests);
+        files.insert("Cargo.toml".to_owned(), render(&reduced.with_context(|| format!("in {}", root.display()))?)?);
+        let path = checkout.join("Cargo.lock");
+        let lock = crate::inputs::store::read_text(&path, MAX_FILE)?;
+        let lock = reachable(&lock, manifests.values()).with_context(|| format!("in {}", path.display()))?;
+        let crates = crates::parse(&lock).with_context(|| format!("in {}", path.display()))?;
+        files.insert("Cargo.lock".to_owned(), lock.into_bytes());
+        Ok(Self { files, crates })
+    }
+
+    /// Each file with its digest, sorted by path: what the programs are made from, apart from the toolchain. The crates
+    /// are covered by `Cargo.lock`.
+    pub fn inputs(&self) -> impl Iterator<Item = (&str, Sha256)> {
+        self.files.iter().map(|(path, content)| (path.as_str(), Sha256::of(content)))
+    }
+
+    /// The crates that cargo needs, sorted: those that are compiled, and those for other platforms that it only looks at.
+    pub fn crates(&self) -> &[Crate] {
+        &self.crates
+    }
+}
+
+/// A member's manifest without what only tests need.
+fn member_manifest(manifest: &Table) -> Table {
+    let mut manifest = manifest.clone();
+    for key in ["dev-dependencies", "test", "bench", "example"] {
+        manifest.remove(key);
+    }
+    manifest
+}
+
+/// The workspace's manifest with the guest's members only, and only the dependencies that they inherit.
+fn root_manifest(mut root: Table, manifests: &BTreeMap<&str, Table>) -> anyhow::Result<Table> {
+    root.retain(|key, _value| key == "workspace");
+    let workspace = root.get_mut("workspace").and_then(Value::as_table_mut).context("expected [workspace]")?;
+    workspace.remove("exclude");
+    workspace.insert("members".to_owned(), MEMBERS.map(|member| Value::String(member.to_owned())).to_vec().into());
+    let inherited: BTreeSet<&String> = manifests.values().flat_map(dependencies).map(|(name, _)| name).collect();
+    if let Some(dependencies) = workspace.get_mut("dependencies").and_then(Value::as_table_mut) {
+        dependencies.retain(|name, _value| inherited.iter().any(|inherited| *inherited == name));
+    }
+    let profile: Table = toml::from_str(PROFILE)?;
+    root.insert("profile".to_owned(), Table::from_iter([("release".to_owned(), profile.into())]).into());
+    Ok(root)
+}
+
+/// What a manifest without dev-dependencies depends on, on any platform.
+fn dependencies(manifest: &Table) -> Vec<(&String, &Value)> {
+    let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
+    let tables = targets.filter_map(Value::as_table).chain([manifest]);
+    let kinds = tables.flat_map(|table| ["dependencies", "build-dependencies"].map(|kind| table.get(kind)));
+    kinds.flatten().filter_map(Value::as_table).flatten().collect()
+}
+
+/// A package of a `Cargo.lock`.
+struct Locked<'a> {
+    name: String,
+    version: String,
+    /// Whether it is from a registry, not a member of the workspace.
+    is_external: bool,
+    /// Names, or names and versions where the name alone is not unique.
+    dependencies: Vec<String>,
+    text: &'a str,
+}
+
+/// `lock` with only those packages that packages with the given manifests can reach.
+fn reachable<'a>(lock: &str, manifests: impl IntoIterator<Item = &'a Table>) -> anyhow::Result<String> {
+    const HEADER: &str = "[[package]]\n";
+    let mut parts = lock.split(HEADER);
+    let head = parts.next().unwrap_or("");
+    let packages = parts.map(locked).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut todo = Vec::new();
+    let mut members = BTreeMap::new();
+    for manifest in manifests {
+        let name = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
+        let name = name.context("a manifest has no package.name")?;
+        let direct: BTreeSet<String> = dependencies(manifest)
+            .into_iter()
+            .map(|(key, value)| value.get("package").and_then(Value::as_str).unwrap_or(key).to_owned())
+            .collect();
+        members.insert(name.to_owned(), direct);
+        todo.push(name.to_owned());
+    }
+    let mut kept = BTreeSet::new();
+    while let Some(wanted) = todo.pop() {
+        let (name, version) = wanted.split_once(' ').map_or((wanted.as_str(), None), |(n, v)| (n, Some(v)));
+        let found: Vec<usize> = (0..packages.len())
+            .filter(|&at| {
+                packages.get(at).is_some_and(|p| p.name == name && version.is_none_or(|version| version == p.version))
+            })
+            .collect();
+        let [at] = found.as_slice() else {
+            bail!("expected one package {wanted:?}, found {}", found.len());
+        };
+        if let (true, Some(package)) = (kept.insert(*at), packages.get(*at)) {
+            todo.extend(package.dependencies.iter().filter(|name| is_used(package, name, &members)).cloned());
+        }
+    }
+    let mut out = head.to_owned();
+    for package in kept.iter().filter_map(|&at| packages.get(at)) {
+        out.push_str(HEADER);
+        match package.is_external {
+            true => out.push_str(package.text),
+            false => out.push_str(&member_text(package, &members)),
+        }
+    }
+    Ok(format!("{}\n", out.trim_end()))
+}
+
+/// Whether `package` depends on `dependency` also when nothing is tested.
+fn is_used(package: &Locked<'_>, dependency: &str, members: &BTreeMap<String, BTreeSet<String>>) -> bool {
+    let name = dependency.split(' ').next().unwrap_or(dependency);
+    package.is_external || members.get(&package.name).is_some_and(|direct| direct.contains(name))
+}
+
+/// A member's entry without what only its tests need.
+fn member_text(package: &Locked<'_>, members: &BTreeMap<String, BTreeSet<String>>) -> String {
+    let Locked { name, version, .. } = package;
+    let mut text = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+    let used: Vec<_> = package.dependencies.iter().filter(|name| is_used(package, name, members)).collect();
+    if !used.is_empty() {
+        let lines: String = used.iter().map(|name| format!(" \"{name}\",\n")).collect();
+        text += &format!("dependencies = [\n{lines}]\n");
+    }
+    text + "\n"
+}
+
+fn locked(text: &str) -> anyhow::Result<Locked<'_>> {
+    let table: Table = toml::from_str(text)?;
+    let string = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
+    let name = string("name").context("a package has no name")?;
+    let version = string("version").with_context(|| format!("{name} has no version"))?;
+    let dependencies = table.get("dependencies").and_then(Value::as_array).into_iter().flatten();
+    let dependencies: Option<_> = dependencies.map(|name| name.as_str().map(str::to_owned)).collect();
+    let dependencies = dependencies.with_context(|| format!("{name} depends on something without a name"))?;
+    Ok(Locked { name, version, is_external: table.contains_key("source"), dependencies, text })
+}
+
+/// Adds the files in `dir`, or below it. What begins with a dot is an editor's or the system's.
+fn collect(checkout: &Path, dir: &str, deep: bool, files: &mut BTreeMap<String, Vec<u8>>) -> anyhow::Result<()> {
+    let path = checkout.join(dir);
+    for entry in fs::read_dir(&path).with_context(|| format!("reading {}", path.display()))? {
+        let entry = entry.with_context(|| format!("reading {}", path.display()))?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_str().with_context(|| format!("{}: expected a name in UTF-8", path.display()))?;
+        let kind = entry.file_type().with_context(|| format!("looking at {}", path.display()))?;
+        if name.starts_with('.') || name == "Cargo.toml" || (kind.is_dir() && !deep) {
+            continue;
+        }
+        if kind.is_dir() {
+            collect(checkout, &format!("{dir}/{name}"), deep, files)?;
+        } else {
+            ensure!(kind.is_file(), "{}: expected a file or a directory", path.display());
+            let content = read_bounded(&path, MAX_FILE).with_context(|| format!("reading {}", path.display()))?;
+            files.insert(format!("{dir}/{name}"), content);
+        }
+    }
+    Ok(())
+}
+
+fn read_toml(path: &Path) -> anyhow::Result<Table> {
+    toml::from_str(&crate::inputs::store::read_text(path, MAX_FILE)?)
+        .with_context(|| format!("reading {}", path.display()))
+}
+
+fn render(manifest: &Table) -> anyhow::Result<Vec<u8>> {
+    Ok(toml::to_string(manifest).context("writing a manifest")?.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: &str = r#"# Generated by cargo.
+version = 4
+
+[[package]]
+name = "guest"
+version = "0.0.0"
+dependencies = [
+ "only-tests",
+ "shared 2.0.0",
+]
+
+[[package]]
+name = "only-tests"
+version = "1.0.0"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "0000000000000000000000000000000000000000000000000000000000000000"
+
+[[package]]
+name = "shared"
+version = "1.0.0"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "1111111111111111111111111111111111111111111111111111111111111111"
+
+[[package]]
+name = "shared"
+version = "2.0.0"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "2222222222222222222222222222222222222222222222222222222222222222"
+dependencies = [
+ "leaf",
+]
+
+[[package]]
+name = "leaf"
+version = "1.0.0"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "3333333333333333333333333333333333333333333333333333333333333333"
+
+[[package]]
+name = "xtask"
+version = "0.0.0"
+dependencies = [
+ "shared 1.0.0",
+]
+"#;
+
+    fn manifest(dependencies: &str) -> Table {
+        let text = format!("[package]\nname = \"guest\"\n{dependencies}\n[dev-dependencies]\nonly-tests = \"1\"\n");
+        member_manifest(&toml::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn the_lock_keeps_what_the_guest_reaches() {
+        for (dependencies, expected) in [
+            ("[dependencies]\nshared = \"2\"", &["leaf 1.0.0", "shared 2.0.0"][..]),
+            ("[dependencies]\nrenamed = { package = \"shared\", version = \"2\" }", &["leaf 1.0.0", "shared 2.0.0"]),
+            ("[target.'cfg(unix)'.dependencies]\nshared.workspace = true", &["leaf 1.0.0", "shared 2.0.0"]),
+            ("[build-dependencies]\nonly-tests = \"1\"", &["only-tests 1.0.0"]),
+            ("", &[]),
+        ] {
+            let lock = reachable(LOCK, [&manifest(dependencies)]).unwrap();
+            let crates = crates::parse(&lock).unwrap();
+            let names: Vec<_> = crates.iter().map(|kept| format!("{} {}", kept.name, kept.version)).collect();
+            assert_eq!(names, expected, "{dependencies}");
+        }
+        let torn = LOCK.replace("name = \"leaf\"", "name = \"leaves\"");
+        let error = reachable(&torn, [&manifest("[dependencies]\nshared = \"2\"")]).unwrap_err();
+        assert_eq!(error.to_string(), "expected one package \"leaf\", found 0");
+    }
+
+    #[test]
+    fn what_the_guest_does_not_use_changes_nothing() {
+        let guest = BTreeMap::from([("guest", manifest("[dependencies]\nshared.workspace = true"))]);
+        let root = |text: &str| render(&root_manifest(toml::from_str(text).unwrap(), &guest).unwrap()).unwrap();
+        let plain = root("[workspace]\nresolver = \"3\"\n[workspace.dependencies]\nshared = \"2\"\n");
+        let other = "[workspace]\nresolver = \"3\"\nmembers = [\"xtask\"]\nexclude = [\"fuzz\"]\n\
+                     [workspace.dependencies]\nshared = \"2\"\nother = \"1\"\n[profile.release]\nopt-level = 0\n";
+        assert_eq!(String::from_utf8(root(other)).unwrap(), String::from_utf8(plain.clone()).unwrap());
+        let changed = root("[workspace]\nresolver = \"3\"\n[workspace.dependencies]\nshared = \"3\"\n");
+        assert_ne!(changed, plain);
+    }
+
+    #[test]
+    fn this_checkout_is_reduced() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let workspace = Workspace::read(checkout).unwrap();
+        let paths: Vec<_> = workspace.inputs().map(|(path, _digest)| path.to_owned()).collect();
+        for path in [".cargo/config.toml", "Cargo.lock", "enclave-agent/init/modules.txt", "measure/src/lib.rs"] {
+            assert!(paths.iter().any(|found| found == path), "{path} is missing");
+        }
+        assert!(!paths.iter().any(|path| path.contains("tests/")), "tests are no input of the programs");
+        let crates: Vec<_> = workspace.crates().iter().map(|found| found.name.as_str()).collect();
+        assert!(crates.contains(&"hyper") && !crates.contains(&"clap") && !crates.contains(&"ureq"), "{crates:?}");
+    }
+}
