@@ -3,5 +3,6 @@
 pub mod build;
 pub mod dist;
 pub mod measured;
+pub mod scratch;
 pub mod stage;
 pub mod volume;

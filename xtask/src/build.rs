@@ -6,9 +6,9 @@ use image::inputs::store::Store;
 use image::pipeline::build::{self, Checkout};
 use image::pipeline::dist;
 use image::pipeline::measured::Manifest;
+use image::pipeline::scratch::Scratch;
 use image::pipeline::stage::Cache;
 use image::progress::Progress as _;
-use image::scratch::Scratch;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
