@@ -192,7 +192,7 @@ fn what_cannot_start_says_why(dir: &Path) {
         (with(&|s| s.argv[0] = "sh".into()), "\"sh\" is not an absolute path"),
         (with(&|s| s.root = "tree".into()), "tree is not an absolute path"),
         (with(&|s| s.cwd = "/no/such".into()), "in /no/such"),
-        (with(&|s| s.root = dir.join("none")), "none: ENOENT"),
+        (with(&|s| s.root = dir.join("none")), "none: No such file"),
         (with(&|s| s.binds.push(missing.clone())), "showing /no/such as /x"),
         (with(&|s| s.binds.push(nowhere.clone())), "making the mount point"),
         (with(&|s| s.log = dir.join("no/log")), "creating the log"),
