@@ -193,7 +193,7 @@ fn what_cannot_start_says_why(dir: &Path) {
         (with(&|s| s.root = "tree".into()), "tree is not an absolute path"),
         (with(&|s| s.cwd = "/no/such".into()), "in /no/such"),
         (with(&|s| s.root = dir.join("none")), "none: No such file"),
-        (with(&|s| s.binds.push(missing.clone())), "showing /no/such as /x"),
+        (with(&|s| s.binds.push(missing.clone())), "looking for /no/such"),
         (with(&|s| s.binds.push(nowhere.clone())), "making the mount point"),
         (with(&|s| s.log = dir.join("no/log")), "creating the log"),
         (with(&|s| s.argv.push("x".repeat(200_000))), "at most 120000 fit"),
