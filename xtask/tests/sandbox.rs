@@ -46,12 +46,14 @@ fn main() {
         return;
     }
     let selected = |name: &str| arguments.iter().all(|argument| argument.starts_with('-') || name.contains(argument));
-    for (name, test) in TESTS.iter().filter(|(name, _test)| selected(name)) {
+    let selected: Vec<_> = TESTS.iter().filter(|(name, _test)| selected(name)).collect();
+    for (name, test) in &selected {
         let dir = tempfile::tempdir().unwrap();
         make_tree(&dir.path().join("tree"));
         test(dir.path());
         println!("test {name} ... ok");
     }
+    println!("{} passed, 0 failed", selected.len());
     if nix::unistd::geteuid().is_root() {
         // Everything again as somebody else, who needs a copy of this executable where it can be read.
         let dir = tempfile::tempdir().unwrap();
