@@ -52,6 +52,7 @@ pub(crate) fn run() -> anyhow::Result<Answer> {
         None => root.clone(),
         Some(names) => sections.run(&format!("lock update in a copy, for {names}"), || updated_copy(&root))?,
     };
+    sections.run("lock", || cargo(&checkout, ["xtask", "lock", "--check"]))?;
     for command in readme_commands(&root.join("README.md"))? {
         let measures = command.starts_with("cargo xtask measure --check");
         sections.run(&command, || {
