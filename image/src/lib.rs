@@ -4,6 +4,7 @@
 //! [`inputs::fetch`] and [`inputs::resolve`] touch the network.
 
 pub mod contents;
+pub mod files;
 pub mod formats;
 pub mod inputs;
 pub mod pipeline;

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use image::inputs::fetch::{self, Mirrors, Missing};
-use image::inputs::lock::Lock;
+use image::inputs::lock::{LOCK, Lock};
 use image::inputs::store::Store;
-use image::pipeline::build::{Checkout, LOCK};
+use image::pipeline::build::Checkout;
 
 use crate::report::{Answer, Terminal};
 use crate::workspace;

@@ -4,7 +4,7 @@ use crate::report::{Answer, Terminal};
 use crate::workspace;
 use anyhow::Context as _;
 use image::inputs::fetch::{self, Fetched, Mirrors};
-use image::inputs::lock::Lock;
+use image::inputs::lock::{LOCK, Lock};
 use image::inputs::request::Request;
 use image::inputs::store::Store;
 use serde_json::json;
@@ -37,7 +37,7 @@ impl MirrorFlags {
 
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
-    let lock = Lock::read(&root.join("image.lock"))?;
+    let lock = Lock::read(&root.join(LOCK))?;
     let cargo_lock = root.join("Cargo.lock");
     let crates = image::inputs::crates::read(&cargo_lock)?;
     let mirrors = flags.mirrors.apply(Mirrors::new(&Request::read(&root)?))?;

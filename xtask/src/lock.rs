@@ -4,7 +4,7 @@ use crate::report::{Answer, Terminal};
 use crate::workspace;
 use anyhow::{Context as _, ensure};
 use image::inputs::fetch::Mirrors;
-use image::inputs::lock::Lock;
+use image::inputs::lock::{LOCK, Lock};
 use image::inputs::request::Request;
 use image::inputs::resolve::{self, Checked, Resolver};
 use image::inputs::store::Store;
@@ -33,7 +33,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let cache = workspace::cache()?;
     let store = Store::open(&cache)?;
     let mirrors = flags.mirrors.apply(Mirrors::new(&request))?;
-    let path = root.join("image.lock");
+    let path = root.join(LOCK);
     match &flags.update {
         Some(only) => update(&root, &request, &cache, &store, &mirrors, only.as_deref()),
         None => {
@@ -60,7 +60,7 @@ fn update(
     mirrors: &Mirrors,
     only: Option<&str>,
 ) -> anyhow::Result<Answer> {
-    let path = root.join("image.lock");
+    let path = root.join(LOCK);
     let mut unread = None;
     let old = match path
         .try_exists()

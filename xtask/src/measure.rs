@@ -3,18 +3,15 @@
 use crate::report::{self, Answer, Terminal};
 use crate::{build, workspace};
 use anyhow::{Context as _, bail};
-use image::inputs::store::read_bounded;
+use image::files::read_bounded;
 use image::pipeline::build::Checkout;
-use image::pipeline::measured::{MEASUREMENTS_LOCK, Measurements};
+use image::pipeline::measured::{MAX_BOOT_FILE, MEASUREMENTS_LOCK, Measurements};
 use measure::guid::Guid;
 use measure::snp::{CpuSignature, KernelHashes, Launch, MAX_OVMF, Ovmf, SevFeatures, Shape, Step, Vcpus, VmmProfile};
 use measure::verity::Salt;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-
-/// Largest kernel or initrd, in bytes; either is read into memory.
-const MAX_BOOT_FILE: u64 = 1 << 30;
 
 /// Measures a build's output anew, or any files.
 #[derive(Debug, clap::Args)]

@@ -1,22 +1,40 @@
-//! SHA-256 of a stream.
+//! Digests of streams.
 
 use measure::Sha256;
 use sha2::Digest as _;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Result, Write};
 
 /// Copies all of `from` to `to` (`std::io::sink()` when only the digest is wanted) and gives its length in bytes and
 /// its digest.
-pub fn copy(from: &mut (impl Read + ?Sized), to: &mut (impl Write + ?Sized)) -> std::io::Result<(u64, Sha256)> {
+pub fn copy(from: &mut (impl Read + ?Sized), to: &mut (impl Write + ?Sized)) -> Result<(u64, Sha256)> {
     let mut hash = sha2::Sha256::new();
     let mut length = 0;
-    let mut buffer = [0; 1 << 16];
-    loop {
-        let read = from.read(&mut buffer)?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
-            return Ok((length, Sha256::new(hash.finalize().into())));
-        };
+    pieces(from, |bytes| {
         hash.update(bytes);
-        to.write_all(bytes)?;
-        length += read as u64;
+        length += bytes.len() as u64;
+        to.write_all(bytes)
+    })?;
+    Ok((length, Sha256::new(hash.finalize().into())))
+}
+
+/// Feeds all of `from` to `hash`.
+pub(crate) fn feed(from: &mut impl Read, hash: &mut impl sha2::digest::Update) -> Result<()> {
+    pieces(from, |bytes| {
+        hash.update(bytes);
+        Ok(())
+    })
+}
+
+fn pieces(from: &mut (impl Read + ?Sized), mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = match from.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        match buffer.get(..read) {
+            Some(bytes) if read > 0 => take(bytes)?,
+            _ => return Ok(()),
+        }
     }
 }

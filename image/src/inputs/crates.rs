@@ -36,7 +36,7 @@ struct Entry {
 
 /// The crates of the `Cargo.lock` at `path`, as [`parse`] finds them.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Crate>> {
-    let text = crate::inputs::store::read_text(path, MAX_CARGO_LOCK)?;
+    let text = crate::files::read_text(path, MAX_CARGO_LOCK)?;
     parse(&text).with_context(|| format!("reading {}", path.display()))
 }
 

@@ -7,14 +7,16 @@ mod parse;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use anyhow::Context as _;
 use measure::{Sha1, Sha256};
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use anyhow::Context as _;
 pub use parse::ParseError;
 pub(crate) use parse::{MAX_SIZE, is_name, is_relative, is_url, is_version};
 
+/// The lock, at the top of a checkout.
+pub const LOCK: &str = "image.lock";
 /// Largest `image.lock` that is read; ours has some 150 KB.
 const MAX_LOCK: u64 = 4 << 20;
 
@@ -187,13 +189,13 @@ impl fmt::Display for Set {
 impl Lock {
     /// Reads and parses the lock at `path`.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = crate::inputs::store::read_text(path, MAX_LOCK)?;
+        let text = crate::files::read_text(path, MAX_LOCK)?;
         Self::parse(&text).with_context(|| format!("reading {}", path.display()))
     }
 
     /// Writes the lock to `path`, whole or not at all.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        crate::inputs::store::replace(path, self.render().as_bytes())
+        crate::files::replace(path, self.render().as_bytes())
     }
 
     /// Parses the canonical form, and nothing else.

@@ -1,5 +1,6 @@
 //! What the image asks for, before it is resolved to bytes: `image/request.toml` and the root image's package list.
 
+use crate::files;
 use crate::inputs::lock::{File, Member, Set, is_name, is_relative, is_url};
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
@@ -83,9 +84,9 @@ impl Request {
     /// Reads the request of the checkout at `root`.
     pub fn read(root: &Path) -> anyhow::Result<Self> {
         let (request, rootfs) = (root.join(REQUEST), root.join(ROOTFS));
-        let mut parsed = Self::parse(&crate::inputs::store::read_text(&request, MAX_TEXT)?)
+        let mut parsed = Self::parse(&files::read_text(&request, MAX_TEXT)?)
             .with_context(|| format!("reading {}", request.display()))?;
-        let packages = mkosi_packages(&crate::inputs::store::read_text(&rootfs, MAX_TEXT)?)
+        let packages = mkosi_packages(&files::read_text(&rootfs, MAX_TEXT)?)
             .with_context(|| format!("reading {}", rootfs.display()))?;
         parsed.packages.insert(Set::Rootfs, packages);
         Ok(parsed)

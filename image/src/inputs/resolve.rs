@@ -9,11 +9,13 @@ mod diff;
 #[cfg(test)]
 mod tests;
 
+use crate::files::read_bounded;
+use crate::formats::hash;
 use crate::inputs::archive::{Index, Indexed, Keyring, MAX_INRELEASE, MAX_PACKAGES, Release, index_path, index_paths};
 use crate::inputs::fetch::{Mirrors, fetch, fetch_all, http::Client};
 use crate::inputs::lock::{self, Lock, Package, Set};
 use crate::inputs::request::{self, KEYRINGS, Request};
-use crate::inputs::store::{Store, hash_into, read_bounded};
+use crate::inputs::store::Store;
 use crate::progress::Progress;
 use anyhow::{Context as _, bail, ensure};
 use measure::{Sha1, Sha256};
@@ -278,7 +280,7 @@ fn is_allowed(archive: &request::Archive, package: &str) -> bool {
 fn sha1(path: &Path) -> anyhow::Result<Sha1> {
     let mut hash = sha1::Sha1::new();
     std::fs::File::open(path)
-        .and_then(|mut file| hash_into(&mut file, &mut hash))
+        .and_then(|mut file| hash::feed(&mut file, &mut hash))
         .with_context(|| format!("reading {}", path.display()))?;
     Ok(Sha1::new(hash.finalize().into()))
 }

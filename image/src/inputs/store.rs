@@ -1,11 +1,15 @@
 //! The content store: every input byte under its SHA-256, shared by all checkouts of a user.
 
+use crate::files::read_bounded;
+use crate::formats::hash;
 use anyhow::Context as _;
 use measure::Sha256;
-use sha2::Digest as _;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+
+/// The store's directory in Vitrine's cache.
+pub const STORE: &str = "store";
 
 /// Files by content, below `<cache>/store`. A file is hashed on its way in, renamed into place once it is complete
 /// and on disk, and never changed afterwards.
@@ -17,7 +21,7 @@ pub struct Store {
 impl Store {
     /// The store below `cache`, made if it is not there.
     pub fn open(cache: &Path) -> anyhow::Result<Self> {
-        let root = cache.join("store");
+        let root = cache.join(STORE);
         for dir in [root.join("sha256"), root.join("part")] {
             fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
         }
@@ -61,11 +65,9 @@ impl Store {
         match fs::File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             opened => {
-                let mut hash = sha2::Sha256::new();
-                opened
-                    .and_then(|mut file| hash_into(&mut file, &mut hash))
-                    .with_context(|| format!("reading {}", path.display()))?;
-                Ok(Sha256::new(hash.finalize().into()) == *sha256)
+                let hashed = opened.and_then(|mut file| hash::copy(&mut file, &mut io::sink()));
+                let (_length, found) = hashed.with_context(|| format!("reading {}", path.display()))?;
+                Ok(found == *sha256)
             }
         }
     }
@@ -120,47 +122,6 @@ impl Store {
             .and_then(|()| fs::File::open(dir)?.sync_all())
             .with_context(|| format!("moving {} to {}", part.display(), path.display()))
     }
-}
-
-/// Feeds everything from the file's position on to `hash`.
-pub(crate) fn hash_into<D: sha2::digest::Update>(file: &mut fs::File, hash: &mut D) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => hash.update(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// A whole file of at most `limit` bytes.
-pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > limit {
-        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("expected at most {limit} bytes"))),
-        false => Ok(bytes),
-    }
-}
-
-/// A whole UTF-8 file of at most `limit` bytes.
-pub(crate) fn read_text(path: &Path, limit: u64) -> anyhow::Result<String> {
-    let bytes = read_bounded(path, limit).with_context(|| format!("reading {}", path.display()))?;
-    String::from_utf8(bytes).with_context(|| format!("reading {}: expected UTF-8", path.display()))
-}
-
-/// Replaces the file at `path` by `bytes`, whole or not at all.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let writing = || format!("writing {}", path.display());
-    let mut file = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(path.parent().with_context(writing)?)
-        .with_context(writing)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(writing)?;
-    file.persist(path).with_context(writing)?;
-    Ok(())
 }
 
 #[cfg(test)]

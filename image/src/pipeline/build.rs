@@ -14,17 +14,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::contents::kernel;
-use crate::inputs::lock::{Lock, Set};
+use crate::inputs::lock::{LOCK, Lock, Set};
 use crate::inputs::request::Request;
-use crate::inputs::store::{self, Store};
+use crate::inputs::store::Store;
 use crate::pipeline::dist;
-use crate::pipeline::measured::{self, Manifest, Measurements};
+use crate::pipeline::measured::{MEASUREMENTS_LOCK, Manifest, Measurements};
 use crate::pipeline::stage::{Cache, Inputs, Output, Record, Stage};
 use crate::progress::Progress;
 use crate::tools::{guest, mkosi};
-
-/// Name of the lock file, at the top of the checkout.
-pub const LOCK: &str = "image.lock";
 
 /// The committed inputs.
 #[derive(Debug)]
@@ -205,9 +202,8 @@ impl Built {
 /// What no longer holds of `measurements.lock`, one line each; empty if everything does: the committed inputs give
 /// every stage its recorded input digest, `dist` was built from them, and its files have the recorded digests.
 pub fn check(checkout: &Checkout, dist: &Path) -> anyhow::Result<Vec<String>> {
-    let path = checkout.root.join(measured::MEASUREMENTS_LOCK);
-    let expected = store::read_text(&path, 1 << 20)
-        .and_then(|text| Measurements::parse(&text))
+    let path = checkout.root.join(MEASUREMENTS_LOCK);
+    let expected = Measurements::read(&path)
         .with_context(|| format!("{}; `cargo xtask measure --update` writes it", path.display()))?;
     let outputs = expected.stage.iter().map(|stage| (stage.name, stage.output)).collect();
     let mut differences = Vec::new();

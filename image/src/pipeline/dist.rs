@@ -6,7 +6,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::inputs::store;
+use crate::files;
 use crate::pipeline::measured::{Artifact, Manifest};
 use crate::pipeline::stage::{self, Record, Stage};
 
@@ -14,6 +14,8 @@ use crate::pipeline::stage::{self, Record, Stage};
 pub const MANIFEST: &str = "manifest.json";
 /// The stages' records.
 pub const STAGES: &str = "stages.json";
+/// Largest `stages.json` that is read, in bytes.
+const MAX_STAGES: u64 = 1 << 20;
 /// The other files, by the stage that leaves each; `manifest.json` has their digests.
 pub const FILES: [(&str, Stage); 10] = [
     ("vmlinuz", Stage::Kernel),
@@ -109,7 +111,7 @@ pub fn read(dist: &Path) -> anyhow::Result<(Manifest, Vec<Record>)> {
 /// The stages that made `dist`, as it says.
 pub fn records(dist: &Path) -> anyhow::Result<Vec<Record>> {
     let path = dist.join(STAGES);
-    let records = serde_json::from_str(&store::read_text(&path, 1 << 20)?);
+    let records = serde_json::from_str(&files::read_text(&path, MAX_STAGES)?);
     records.with_context(|| format!("parsing {}", path.display()))
 }
 

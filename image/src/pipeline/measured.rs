@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
+use crate::files;
 use crate::formats::hash;
-use crate::inputs::store;
 use crate::pipeline::stage::{Record, Stage};
 use crate::pipeline::volume::{self, Volume};
 use crate::progress::Progress;
@@ -19,7 +19,11 @@ use crate::progress::Progress;
 /// Version of both formats.
 pub const SCHEMA: u32 = 1;
 /// Largest kernel, initrd or firmware that is read into memory, in bytes.
-const MAX_BOOT_FILE: u64 = 1 << 30;
+pub const MAX_BOOT_FILE: u64 = 1 << 30;
+/// Largest `manifest.json` that is read, in bytes; the shape tables are most of it.
+const MAX_MANIFEST: u64 = 8 << 20;
+/// Largest `measurements.lock` that is read, in bytes.
+const MAX_MEASUREMENTS: u64 = 1 << 20;
 /// The committed expectation, at the top of the checkout.
 pub const MEASUREMENTS_LOCK: &str = "measurements.lock";
 
@@ -87,7 +91,7 @@ impl Boot {
 impl Manifest {
     /// Reads a `manifest.json`.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = crate::inputs::store::read_text(path, 8 << 20)?;
+        let text = files::read_text(path, MAX_MANIFEST)?;
         let manifest: Self = serde_json::from_str(&text).with_context(|| format!("parsing {}", path.display()))?;
         ensure!(manifest.schema == SCHEMA, "{}: expected schema {SCHEMA}, found {}", path.display(), manifest.schema);
         Ok(manifest)
@@ -98,7 +102,7 @@ impl Manifest {
     pub fn recomputed(&self, dist: &Path, progress: &dyn Progress) -> anyhow::Result<Self> {
         let read = |name: &str| {
             let path = dist.join(name);
-            store::read_bounded(&path, MAX_BOOT_FILE).with_context(|| format!("reading {}", path.display()))
+            files::read_bounded(&path, MAX_BOOT_FILE).with_context(|| format!("reading {}", path.display()))
         };
         let (ovmf, kernel, initrd) = (read("ovmf.fd")?, read("vmlinuz")?, read("initrd")?);
         let ovmf = Ovmf::parse(&ovmf).context("reading ovmf.fd")?;
@@ -207,9 +211,9 @@ impl Measurements {
         })
     }
 
-    /// Parses the file's text.
-    pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let measurements: Self = toml::from_str(text)?;
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let measurements: Self = toml::from_str(&files::read_text(path, MAX_MEASUREMENTS)?)?;
         ensure!(measurements.schema == SCHEMA, "schema: expected {SCHEMA}, found {}", measurements.schema);
         Ok(measurements)
     }
@@ -221,7 +225,7 @@ impl Measurements {
 
     /// Replaces the file at `path`.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        store::replace(path, self.render()?.as_bytes())
+        files::replace(path, self.render()?.as_bytes())
     }
 
     /// What differs from `found`, one line each; empty if nothing does.

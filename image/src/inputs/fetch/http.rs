@@ -1,7 +1,8 @@
 //! One file over HTTP: resumed, bounded, hashed while it streams.
 
 use super::{MAX_CRATE, MissingFile, Patience, Wanted};
-use crate::inputs::store::{Store, hash_into};
+use crate::formats::hash;
+use crate::inputs::store::Store;
 use crate::progress::Bar;
 use anyhow::Context as _;
 use measure::Sha256;
@@ -161,7 +162,7 @@ impl Client {
 
         part.rewind().map_err(local)?;
         let mut hash = sha2::Sha256::new();
-        hash_into(part, &mut hash).map_err(local)?;
+        hash::feed(part, &mut hash).map_err(local)?;
         let mut total = had;
         counted.reached(total);
         let mut buffer = vec![0; 64 << 10];

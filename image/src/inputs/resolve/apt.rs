@@ -104,7 +104,7 @@ Acquire::ForceHash "SHA256";
 "#;
 
 fn answer(log: &Path) -> anyhow::Result<String> {
-    crate::inputs::store::read_text(log, MAX_ANSWER)
+    crate::files::read_text(log, MAX_ANSWER)
 }
 
 /// Lines of `'URI' NAME SIZE SHA256:DIGEST`. Warnings may stand between them.

@@ -13,12 +13,12 @@ use crate::contents::provenance;
 use crate::contents::rootfs::{self, Binary, Installed};
 use crate::contents::sbom::{self, Part};
 use crate::contents::{initrd, kernel, manifest};
+use crate::files;
 use crate::formats::deb::Deb;
 use crate::formats::filetree::{Content, Node, Tree};
 use crate::formats::listing::TreePath;
 use crate::formats::{cpio, wheel};
 use crate::inputs::lock::{Package, Set};
-use crate::inputs::store;
 use crate::inputs::store::Store;
 use crate::pipeline::measured::{self, Artifact, Boot, Manifest};
 use crate::pipeline::stage::Stage;
@@ -34,6 +34,8 @@ const OVMF: &str = "usr/share/ovmf/OVMF.amdsev.fd";
 const VERSION: &str = "unreleased";
 /// What the root is composed of.
 const CONTENT: &str = "content/manifest.yaml";
+/// Largest list of modules or manifest that is read, in bytes.
+const MAX_TEXT: u64 = 1 << 20;
 /// Where a stage that makes a volume says what opens it.
 const VOLUME: &str = "volume.json";
 /// Where a stage says what the paths of its image are from.
@@ -155,7 +157,7 @@ fn guest(context: &Context<'_>) -> anyhow::Result<()> {
 /// Leaves `vmlinuz` and `modules/NAME.ko.xz` for each module that `/init` loads.
 fn kernel(context: &Context<'_>) -> anyhow::Result<()> {
     let (_package, deb) = context.the_package(Set::Kernel)?;
-    let list = store::read_text(&context.checkout.root.join(kernel::MODULES), 1 << 16)?;
+    let list = files::read_text(&context.checkout.root.join(kernel::MODULES), MAX_TEXT)?;
     let names = kernel::modules(&list).context(kernel::MODULES)?;
     let picked = context.directory("picked")?;
     kernel::extract(&deb, &names, &context.directory("unpacked")?, &picked)?;
@@ -187,7 +189,7 @@ fn packages(context: &Context<'_>) -> anyhow::Result<()> {
 /// Leaves `rootfs.erofs`, `rootfs.verity`, `volume.json` and `provenance.json` of the root's paths.
 fn root(context: &Context<'_>) -> anyhow::Result<()> {
     let path = context.checkout.root.join(CONTENT);
-    let manifest = store::read_text(&path, 1 << 20)
+    let manifest = files::read_text(&path, MAX_TEXT)
         .and_then(|text| manifest::Manifest::parse(&text))
         .with_context(|| path.display().to_string())?;
     let entries = |(package, deb): (_, PathBuf)| {

@@ -1,7 +1,7 @@
 //! The reduced workspace: the guest's packages and no others, so that nothing else can change what they become.
 
+use crate::files;
 use crate::inputs::crates::{self, Crate};
-use crate::inputs::store::read_bounded;
 use anyhow::{Context as _, bail, ensure};
 use measure::Sha256;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +57,7 @@ impl Workspace {
         let reduced = root_manifest(read_toml(&root)?, &manifests);
         files.insert("Cargo.toml".to_owned(), render(&reduced.with_context(|| format!("in {}", root.display()))?)?);
         let path = checkout.join("Cargo.lock");
-        let lock = crate::inputs::store::read_text(&path, MAX_FILE)?;
+        let lock = files::read_text(&path, MAX_FILE)?;
         let lock = reachable(&lock, manifests.values()).with_context(|| format!("in {}", path.display()))?;
         let crates = crates::parse(&lock).with_context(|| format!("in {}", path.display()))?;
         files.insert("Cargo.lock".to_owned(), lock.into_bytes());
@@ -208,7 +208,8 @@ fn collect(checkout: &Path, dir: &str, deep: bool, files: &mut BTreeMap<String, 
             collect(checkout, &format!("{dir}/{name}"), deep, files)?;
         } else {
             ensure!(kind.is_file(), "{}: expected a file or a directory", path.display());
-            let content = read_bounded(&path, MAX_FILE).with_context(|| format!("reading {}", path.display()))?;
+            let content =
+                files::read_bounded(&path, MAX_FILE).with_context(|| format!("reading {}", path.display()))?;
             files.insert(format!("{dir}/{name}"), content);
         }
     }
@@ -216,8 +217,7 @@ fn collect(checkout: &Path, dir: &str, deep: bool, files: &mut BTreeMap<String, 
 }
 
 fn read_toml(path: &Path) -> anyhow::Result<Table> {
-    toml::from_str(&crate::inputs::store::read_text(path, MAX_FILE)?)
-        .with_context(|| format!("reading {}", path.display()))
+    toml::from_str(&files::read_text(path, MAX_FILE)?).with_context(|| format!("reading {}", path.display()))
 }
 
 fn render(manifest: &Table) -> anyhow::Result<Vec<u8>> {
