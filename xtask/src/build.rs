@@ -51,8 +51,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
 
     // Beside the cache and not in a temporary directory: stages move large trees into place by renaming them.
     let work = Scratch::new(&cache.join("work"))?;
-    let stages = if flags.no_cache { work.path().join("stages") } else { cache.join("stages") };
-    let built = build::build(&checkout, &store, &Cache::new(stages), &progress)?;
+    let stages = Cache::new(if flags.no_cache { work.path() } else { &cache });
+    let built = build::build(&checkout, &store, &stages, &progress)?;
     let manifest = built.write(&out, work.path())?;
     work.remove()?;
     progress.done("build", &out.display().to_string(), started.elapsed());

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use image::inputs::fetch::{self, Mirrors, Missing};
 use image::inputs::lock::{LOCK, Lock};
-use image::inputs::store::Store;
+use image::inputs::store::{STORE, Store};
 use image::pipeline::build::Checkout;
+use image::pipeline::dist::OVMF;
+use image::pipeline::stage::STAGES;
 
 use crate::report::{Answer, Terminal};
 use crate::workspace;
@@ -26,7 +28,7 @@ pub(crate) fn run() -> anyhow::Result<Answer> {
     let root = workspace::root()?;
     let cache = workspace::cache()?;
     let warmth = |part: &str| if cache.join(part).exists() { "warm" } else { "cold" };
-    let caches = format!("downloads {}, stages {}", warmth("store"), warmth("stages"));
+    let caches = format!("downloads {}, stages {}", warmth(STORE), warmth(STAGES));
     say(&format!("cache {}: {caches}", cache.display()));
     let mut sections = Sections { times: Vec::new() };
 
@@ -127,7 +129,7 @@ fn image_test(checkout: &Path, cache: &Path, package: &str, test: &str) -> anyho
         .env("VITRINE_DIST", &dist)
         .env("VITRINE_CACHE", cache)
         .env("VITRINE_TOOLS_TREE", image::result::launch::tools(&image::result::launch::Dist::open(&dist)?, cache)?)
-        .env("VITRINE_OVMF_AMDSEV", dist.join("ovmf.fd"))
+        .env("VITRINE_OVMF_AMDSEV", dist.join(OVMF))
         .env("VITRINE_SEV_SNP_MEASURE", Store::open(cache)?.path(&wheel));
     succeed(command)
 }

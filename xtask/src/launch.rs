@@ -1,6 +1,7 @@
 //! `cargo xtask launch`: the image in QEMU, on SEV-SNP hardware or in software emulation.
 
 use anyhow::{Context as _, bail, ensure};
+use image::pipeline::dist::OVMF;
 use image::progress::{Progress as _, Unit};
 use image::result::launch::{Dist, Firmware, Guest, Interrupts, Machine, Platform, Readiness, free_port, tools};
 use measure::cmdline::Tee;
@@ -127,7 +128,7 @@ fn machine(flags: &Launch, dist: &Dist, port: u16, work: &Path) -> anyhow::Resul
         path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
     };
     let platform = match (flags.simulate, flags.firmware) {
-        (false, _) => Platform::SevSnp { firmware: dist.path("ovmf.fd") },
+        (false, _) => Platform::SevSnp { firmware: dist.path(OVMF) },
         (true, FirmwareFlag::Seabios) => Platform::Simulated(Firmware::SeaBios),
         (true, FirmwareFlag::Measured) => {
             Platform::Simulated(dist.measured_firmware(&command_line, &in_work("hashes.page")?)?)

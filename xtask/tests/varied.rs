@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 
 use anyhow::{Context as _, ensure};
+use image::inputs::store::STORE;
 use image::result::launch::{Dist, tools};
 use image::result::{traces, vary};
 use image::tools::sandbox::{Bind, Network, Sandbox};
@@ -30,7 +31,7 @@ fn main() -> anyhow::Result<()> {
 
     let started = Instant::now();
     let xtask = Path::new(env!("CARGO_BIN_EXE_xtask"));
-    let varied = vary::build(checkout, xtask, &cache.join("store"), scratch.path())?;
+    let varied = vary::build(checkout, xtask, &cache.join(STORE), scratch.path())?;
     println!("varied build: {:.1} s", started.elapsed().as_secs_f64());
     for vary::Axis { name, value } in &varied.varied {
         println!("varied: {name}: {value}");

@@ -136,29 +136,16 @@ pub struct Built {
     outputs: Outputs,
 }
 
-/// The tools tree alone: what boots and inspects an image. Its packages must be in `store`.
-pub fn tools(checkout: &Checkout, store: &Store, cache: &Cache, progress: &dyn Progress) -> anyhow::Result<PathBuf> {
-    let built = build_until(Stage::Tools, checkout, store, cache, progress)?;
-    built.file(Stage::Tools, "")
-}
-
 /// Runs every stage whose output `cache` does not have. Everything in the lock and every crate of the guest must be in
-/// `store`.
+/// `store`. Sets the umask of the process.
+///
+/// # Errors
+/// When an input is missing or a stage fails; the stages before it stay in `cache`.
 pub fn build(checkout: &Checkout, store: &Store, cache: &Cache, progress: &dyn Progress) -> anyhow::Result<Built> {
-    build_until(Stage::Measure, checkout, store, cache, progress)
-}
-
-fn build_until(
-    last: Stage,
-    checkout: &Checkout,
-    store: &Store,
-    cache: &Cache,
-    progress: &dyn Progress,
-) -> anyhow::Result<Built> {
     // The modes of what a stage leaves are part of its digest.
     umask(Mode::from_bits_truncate(0o022));
     let mut outputs = Outputs::new();
-    for stage in Stage::ALL.into_iter().take_while(|stage| *stage <= last) {
+    for stage in Stage::ALL {
         let digests = outputs.iter().map(|(stage, output)| (*stage, output.record.output)).collect();
         let inputs = checkout.inputs(stage, &digests)?;
         let output = cache.run(stage, inputs, progress, |tree, scratch| {

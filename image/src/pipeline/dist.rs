@@ -16,18 +16,34 @@ pub const MANIFEST: &str = "manifest.json";
 pub const STAGES: &str = "stages.json";
 /// Largest `stages.json` that is read, in bytes.
 const MAX_STAGES: u64 = 1 << 20;
+/// The kernel.
+pub const KERNEL: &str = "vmlinuz";
+/// The initrd.
+pub const INITRD: &str = "initrd";
+/// The command line on hardware with SEV-SNP.
+pub const COMMAND_LINE: &str = "cmdline";
+/// The bootable disk: the root and its hash tree.
+pub const DISK: &str = "disk.raw";
+/// The model disk.
+pub const MODEL: &str = "model.raw";
+/// The measured firmware.
+pub const OVMF: &str = "ovmf.fd";
+/// Where each path of the image is from.
+pub const PROVENANCE: &str = "provenance.json";
+/// The bill of materials.
+pub const SBOM: &str = "sbom.cdx.json";
 /// The other files, by the stage that leaves each; `manifest.json` has their digests.
 pub const FILES: [(&str, Stage); 10] = [
-    ("vmlinuz", Stage::Kernel),
-    ("initrd", Stage::Initrd),
-    ("cmdline", Stage::Measure),
+    (KERNEL, Stage::Kernel),
+    (INITRD, Stage::Initrd),
+    (COMMAND_LINE, Stage::Measure),
     ("rootfs.erofs", Stage::Rootfs),
     ("rootfs.verity", Stage::Rootfs),
-    ("disk.raw", Stage::Disk),
-    ("model.raw", Stage::Model),
-    ("ovmf.fd", Stage::Measure),
-    ("provenance.json", Stage::Measure),
-    ("sbom.cdx.json", Stage::Measure),
+    (DISK, Stage::Disk),
+    (MODEL, Stage::Model),
+    (OVMF, Stage::Measure),
+    (PROVENANCE, Stage::Measure),
+    (SBOM, Stage::Measure),
 ];
 
 /// Whether [`replace`] could put a `dist/` there: asked before a long build.

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use crate::files;
 use crate::formats::hash;
+use crate::pipeline::dist::{COMMAND_LINE, DISK, INITRD, KERNEL, MODEL, OVMF};
 use crate::pipeline::stage::{Record, Stage};
 use crate::pipeline::volume::{self, Volume};
 use crate::progress::Progress;
@@ -104,14 +105,14 @@ impl Manifest {
             let path = dist.join(name);
             files::read_bounded(&path, MAX_BOOT_FILE).with_context(|| format!("reading {}", path.display()))
         };
-        let (ovmf, kernel, initrd) = (read("ovmf.fd")?, read("vmlinuz")?, read("initrd")?);
-        let ovmf = Ovmf::parse(&ovmf).context("reading ovmf.fd")?;
-        let cmdline: CommandLine = String::from_utf8(read("cmdline")?)
-            .context("cmdline: expected UTF-8")?
+        let (ovmf, kernel, initrd) = (read(OVMF)?, read(KERNEL)?, read(INITRD)?);
+        let ovmf = Ovmf::parse(&ovmf).context(OVMF)?;
+        let cmdline: CommandLine = String::from_utf8(read(COMMAND_LINE)?)
+            .with_context(|| format!("{}: expected UTF-8", dist.join(COMMAND_LINE).display()))?
             .parse()
-            .with_context(|| format!("parsing {}", dist.join("cmdline").display()))?;
-        let root = volume::measure(&cmdline.root, &dist.join("disk.raw"), progress)?;
-        let model = volume::measure(&cmdline.model, &dist.join("model.raw"), progress)?;
+            .with_context(|| format!("parsing {}", dist.join(COMMAND_LINE).display()))?;
+        let root = volume::measure(&cmdline.root, &dist.join(DISK), progress)?;
+        let model = volume::measure(&cmdline.model, &dist.join(MODEL), progress)?;
         let artifact = |name: &String| Ok((name.clone(), Artifact::of(&dist.join(name))?));
         let boot = |tee| {
             let command_line = CommandLine { tee, root: root.clone(), model: model.clone() };

@@ -152,7 +152,10 @@ impl Output {
     }
 }
 
-/// Finished stages on disk: `<dir>/<stage>/<input digest>/{output,tree/}`.
+/// The directory of finished stages in Vitrine's cache.
+pub const STAGES: &str = "stages";
+
+/// Finished stages on disk: `stages/<stage>/<input digest>/{output,tree/}` in Vitrine's cache.
 ///
 /// An entry appears by one rename, so that a kill leaves either nothing or a temporary directory that the next run
 /// of the same stage removes; a file lock per entry keeps concurrent runs from doing the same work twice.
@@ -162,9 +165,15 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache in `dir`, which is created when first used.
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    /// The finished stages in Vitrine's cache at `cache`. Their directory is created when first used.
+    pub fn new(cache: &Path) -> Self {
+        Self { dir: cache.join(STAGES) }
+    }
+
+    /// Where the output of a finished stage is, if it is still there. It is not hashed again.
+    pub fn finished(&self, stage: Stage, input: Sha256) -> Option<PathBuf> {
+        let tree = self.dir.join(stage.name()).join(input.to_string()).join("tree");
+        tree.is_dir().then_some(tree)
     }
 
     /// Runs `make` in an empty directory, or takes what an earlier run with equal inputs left.
@@ -298,8 +307,10 @@ mod tests {
     #[test]
     fn reuses_an_entry_and_notices_damage() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().to_path_buf());
+        let cache = Cache::new(dir.path());
         let first = run(&cache, fill).unwrap();
+        assert_eq!(cache.finished(Stage::Model, first.record.input).as_deref(), Some(first.tree().unwrap()));
+        assert_eq!(cache.finished(Stage::Disk, first.record.input), None);
         let again = run(&cache, |_, _| panic!("must not run")).unwrap();
         assert_eq!(again.record, first.record);
         assert_eq!(fs::read_to_string(again.tree().unwrap().join("f")).unwrap(), "content");
@@ -312,14 +323,14 @@ mod tests {
     #[test]
     fn a_failed_or_killed_run_leaves_no_entry() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().to_path_buf());
+        let cache = Cache::new(dir.path());
         let failed = run(&cache, |tree, _| {
             fs::write(tree.join("half"), "")?;
             anyhow::bail!("killed")
         });
         assert!(format!("{:#}", failed.unwrap_err()).contains("stage model: killed"));
         // Only the lock and what may hold a log are left, here and by a killed run with other inputs.
-        let stage = dir.path().join("model");
+        let stage = dir.path().join("stages/model");
         assert_eq!(fs::read_dir(&stage).unwrap().count(), 2);
         let live = stage.join("1.scratch");
         let lock = File::create(stage.join("1.lock")).unwrap();
@@ -339,7 +350,7 @@ mod tests {
     #[test]
     fn concurrent_runs_do_the_work_once() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().to_path_buf());
+        let cache = Cache::new(dir.path());
         let runs = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {

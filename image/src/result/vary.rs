@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use crate::inputs::store::STORE;
 use crate::tools::sandbox;
 
 /// A user and group that owns nothing and that no user database knows.
@@ -169,7 +170,7 @@ fn in_thread(checkout: &Path, files: &[PathBuf], xtask: &Path, store: &Path, pla
     let program = place.base.join("xtask");
     fs::copy(xtask, &program).with_context(|| format!("copying {}", xtask.display()))?;
     open_to_all(&program)?;
-    let shared = place.cache().join("store");
+    let shared = place.cache().join(STORE);
     if is_root {
         give_away(&place.long())?;
         give_away(&place.output())?;

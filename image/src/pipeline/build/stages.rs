@@ -20,10 +20,10 @@ use crate::formats::listing::TreePath;
 use crate::formats::{cpio, wheel};
 use crate::inputs::lock::{Package, Set};
 use crate::inputs::store::Store;
+use crate::pipeline::dist::{self, PROVENANCE};
 use crate::pipeline::measured::{self, Artifact, Boot, Manifest};
 use crate::pipeline::stage::Stage;
-use crate::pipeline::volume::Volume;
-use crate::pipeline::{dist, volume};
+use crate::pipeline::volume::{self, Volume};
 use crate::progress::Progress;
 use crate::tools::{mkosi, tree};
 
@@ -38,8 +38,6 @@ const CONTENT: &str = "content/manifest.yaml";
 const MAX_TEXT: u64 = 1 << 20;
 /// Where a stage that makes a volume says what opens it.
 const VOLUME: &str = "volume.json";
-/// Where a stage says what the paths of its image are from.
-const PROVENANCE: &str = "provenance.json";
 
 /// What a stage can see.
 pub(super) struct Context<'a> {
@@ -172,7 +170,7 @@ fn initrd(context: &Context<'_>) -> anyhow::Result<()> {
 
     let (package, deb) = context.the_package(Set::Kernel)?;
     let traced = initrd::trace(&laid_out, package, &Deb::open(&deb)?.entries()?)?;
-    let path = context.tree.join("initrd");
+    let path = context.tree.join(dist::INITRD);
     let epoch = u32::try_from(context.epoch()).context("source-date-epoch: expected at most 4294967295")?;
     let mut out = BufWriter::new(File::create(&path).with_context(|| format!("creating {}", path.display()))?);
     cpio::write(&provenance::tree(&traced), epoch, &mut out)
@@ -225,7 +223,7 @@ fn model(context: &Context<'_>) -> anyhow::Result<()> {
     ]);
     context.volume("model", "model", &tree)?;
     let (data, hash) = (context.tree.join("model.erofs"), context.tree.join("model.verity"));
-    volume::disk(context.name("model"), &data, &hash, &context.tree.join("model.raw"))?;
+    volume::disk(context.name("model"), &data, &hash, &context.tree.join(dist::MODEL))?;
     for part in [data, hash] {
         fs::remove_file(&part).with_context(|| format!("removing {}", part.display()))?;
     }
@@ -236,7 +234,7 @@ fn model(context: &Context<'_>) -> anyhow::Result<()> {
 fn disk(context: &Context<'_>) -> anyhow::Result<()> {
     let root = context.of(Stage::Rootfs)?;
     let (data, hash) = (root.join("rootfs.erofs"), root.join("rootfs.verity"));
-    volume::disk(context.name("root"), &data, &hash, &context.tree.join("disk.raw"))
+    volume::disk(context.name("root"), &data, &hash, &context.tree.join(dist::DISK))
 }
 
 /// Leaves `cmdline`, `ovmf.fd`, `provenance.json`, `sbom.cdx.json` and `manifest.json`.
@@ -248,7 +246,7 @@ fn measure(context: &Context<'_>) -> anyhow::Result<()> {
     Deb::open(&deb).and_then(|deb| deb.unpack(&firmware)).with_context(|| format!("unpacking {}", deb.display()))?;
     let path = firmware.join(OVMF);
     let ovmf = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    context.write("ovmf.fd", &ovmf)?;
+    context.write(dist::OVMF, &ovmf)?;
 
     let read = |stage, name| {
         let path = context.of(stage)?.join(name);
@@ -259,18 +257,18 @@ fn measure(context: &Context<'_>) -> anyhow::Result<()> {
         parsed.with_context(|| format!("{VOLUME} of stage {}", stage.name()))
     };
     let (root, model) = (volume(Stage::Rootfs)?, volume(Stage::Model)?);
-    let (kernel, initrd) = (read(Stage::Kernel, "vmlinuz")?, read(Stage::Initrd, "initrd")?);
+    let (kernel, initrd) = (read(Stage::Kernel, dist::KERNEL)?, read(Stage::Initrd, dist::INITRD)?);
     let parsed = Ovmf::parse(&ovmf).context("reading the measured firmware")?;
     let boot = |tee| {
         let command_line = CommandLine { tee, root: (&root).into(), model: (&model).into() };
         Boot::new(&command_line, &parsed, &kernel, &initrd)
     };
     let snp = boot(Tee::Snp)?;
-    context.write("cmdline", &snp.command_line)?;
+    context.write(dist::COMMAND_LINE, &snp.command_line)?;
     let parts = [read(Stage::Initrd, PROVENANCE)?, read(Stage::Rootfs, PROVENANCE)?];
     let provenance = provenance::merge(&parts)?;
     context.write(PROVENANCE, &provenance)?;
-    context.write("sbom.cdx.json", bill_of_materials(context, provenance.as_bytes())?)?;
+    context.write(dist::SBOM, bill_of_materials(context, provenance.as_bytes())?)?;
 
     let artifacts = dist::FILES
         .iter()

@@ -1,7 +1,8 @@
-//! A build's output directory, as far as booting it goes (cli.md lists the files).
+//! A build's output directory, as far as booting it goes.
 
 use super::{Firmware, Machine, Platform};
-use crate::pipeline::stage::Stage;
+use crate::pipeline::dist::{COMMAND_LINE, DISK, INITRD, KERNEL, MODEL, OVMF};
+use crate::pipeline::stage::{Cache, Stage};
 use anyhow::{Context as _, ensure};
 use measure::cmdline::{CommandLine, Tee};
 use measure::snp::{HashesPage, KernelHashes, Ovmf};
@@ -9,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The files a machine is made of.
-const FILES: [&str; 6] = ["vmlinuz", "initrd", "cmdline", "disk.raw", "model.raw", "ovmf.fd"];
+const FILES: [&str; 6] = [KERNEL, INITRD, COMMAND_LINE, DISK, MODEL, OVMF];
 
 /// The output directory of a build.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Dist {
     /// # Errors
     /// When the file is not a command line of docs/formats.md.
     pub fn command_line(&self, tee: Tee) -> anyhow::Result<String> {
-        let path = self.path("cmdline");
+        let path = self.path(COMMAND_LINE);
         let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
         let built: CommandLine = text.parse().with_context(|| format!("parsing {path}"))?;
         Ok(CommandLine { tee, ..built }.to_string())
@@ -63,25 +64,25 @@ impl Dist {
             let path = self.path(name);
             fs::read(&path).with_context(|| format!("reading {path}"))
         };
-        let ovmf = read("ovmf.fd")?;
-        let hashes = KernelHashes::of(&read("vmlinuz")?, Some(&read("initrd")?), command_line.as_bytes());
+        let ovmf = read(OVMF)?;
+        let hashes = KernelHashes::of(&read(KERNEL)?, Some(&read(INITRD)?), command_line.as_bytes());
         let HashesPage { gpa, bytes } = Ovmf::parse(&ovmf)
             .map_err(anyhow::Error::from)
             .and_then(|ovmf| Ok(hashes.page(&ovmf)?))
-            .with_context(|| self.path("ovmf.fd"))?;
+            .with_context(|| self.path(OVMF))?;
         fs::write(page, bytes).with_context(|| format!("writing the page of hashes to {page}"))?;
-        Ok(Firmware::Measured { firmware: self.path("ovmf.fd"), page: page.to_owned(), gpa })
+        Ok(Firmware::Measured { firmware: self.path(OVMF), page: page.to_owned(), gpa })
     }
 
     /// The machine that boots this build, with two CPUs and 1 GiB of memory.
     pub fn machine(&self, platform: Platform, command_line: String, console: String, port: u16) -> Machine {
         Machine {
             platform,
-            kernel: self.path("vmlinuz"),
-            initrd: self.path("initrd"),
+            kernel: self.path(KERNEL),
+            initrd: self.path(INITRD),
             command_line,
-            root: self.path("disk.raw"),
-            model: self.path("model.raw"),
+            root: self.path(DISK),
+            model: self.path(MODEL),
             console,
             vcpus: 2,
             memory_mib: 1024,
@@ -98,11 +99,7 @@ pub fn tools(dist: &Dist, cache: &Path) -> anyhow::Result<PathBuf> {
     let records = crate::pipeline::dist::records(Path::new(&dist.dir))?;
     let record = records.iter().find(|record| record.stage == Stage::Tools);
     let input = record.with_context(|| dist.path("stages.json: expected a stage \"tools\", found none"))?.input;
-    let tree = cache.join("stages/tools").join(input.to_string()).join("tree");
-    ensure!(
-        tree.is_dir(),
-        "the tools this image was built with are not in the cache ({}); run `cargo xtask build`",
-        tree.display()
-    );
-    Ok(tree)
+    Cache::new(cache).finished(Stage::Tools, input).with_context(|| {
+        format!("the tools this image was built with ({input}) are not in {}; run `cargo xtask build`", cache.display())
+    })
 }
