@@ -84,8 +84,3 @@ fn packages_and_fixes_are_there_and_nothing_is_there_twice() {
         packages.pop();
     }
 }
-
-#[test]
-fn recipes_differ() {
-    assert_ne!(tree::recipe(Set::Tools), tree::recipe(Set::Toolchain));
-}

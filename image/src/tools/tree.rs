@@ -5,7 +5,6 @@ use crate::formats::deb::Deb;
 use crate::inputs::lock::{Package, Set};
 use crate::progress::{Progress, Unit};
 use anyhow::{Context as _, bail};
-use measure::Sha256;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -54,18 +53,6 @@ fn fixes(set: Set) -> &'static [Fix] {
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbuild:x:1000:1000:build:/tmp:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nbuild:x:1000:\n";
-
-/// Digest of the fixes for `set`: an input of every tree, beside the set's packages.
-pub fn recipe(set: Set) -> Sha256 {
-    let mut text = format!("vitrine/tree/1\0{set}\n");
-    for Fix { path, made } in fixes(set) {
-        text += &match made {
-            Made::File(content) => format!("file {path} {}\n", Sha256::of(content.as_bytes())),
-            Made::Link(target) => format!("link {path} {target}\n"),
-        };
-    }
-    Sha256::of(text.as_bytes())
-}
 
 /// Unpacks the packages of `set`, each given with where its `.deb` is, into the empty directory `into`.
 ///

@@ -12,6 +12,7 @@ pub(super) fn of(stage: Stage) -> Sha256 {
         include_str!("../../formats/deb.rs"),
         include_str!("../../formats/deb/ar.rs"),
         include_str!("../../formats/deb/tree.rs"),
+        include_str!("../../formats/listing/path.rs"),
         include_str!("../../formats/tar/read.rs"),
         include_str!("../../tools/tree.rs"),
     ];
@@ -21,23 +22,29 @@ pub(super) fn of(stage: Stage) -> Sha256 {
     const FILES: &[&str] =
         &[include_str!("../../formats/filetree.rs"), include_str!("../../formats/listing/directory.rs")];
     const VOLUME: &[&str] = &[
+        include_str!("../../formats/disk.rs"),
         include_str!("../../formats/erofs.rs"),
         include_str!("../../formats/tar.rs"),
         include_str!("../../formats/verity.rs"),
         include_str!("../../pipeline/volume.rs"),
+        include_str!("../../../../measure/src/guid.rs"),
+        include_str!("../../../../measure/src/verity/hasher.rs"),
         include_str!("../../../../measure/src/verity/mod.rs"),
         include_str!("../../../../measure/src/verity/superblock.rs"),
+        include_str!("../../../../measure/src/verity/units.rs"),
     ];
+    const PROVENANCE: &[&str] = &[include_str!("../../contents/provenance.rs")];
     const ROOTFS: &[&str] = &[
         include_str!("../../contents/manifest.rs"),
-        include_str!("../../contents/provenance.rs"),
         include_str!("../../contents/rootfs.rs"),
         include_str!("../../contents/rootfs/elf.rs"),
         include_str!("../../contents/rootfs/gates.rs"),
         include_str!("../../contents/rootfs/tree.rs"),
     ];
     const LAUNCH: &[&str] = &[
+        include_str!("../../pipeline/dist.rs"),
         include_str!("../../pipeline/measured.rs"),
+        include_str!("../../pipeline/volume.rs"),
         include_str!("../../../../measure/src/cmdline.rs"),
         include_str!("../../../../measure/src/snp/cpu.rs"),
         include_str!("../../../../measure/src/snp/gctx.rs"),
@@ -57,27 +64,82 @@ pub(super) fn of(stage: Stage) -> Sha256 {
                 include_str!("../../tools/guest/workspace.rs"),
             ],
         ],
-        Stage::Kernel | Stage::Packages => &[STAGES, SANDBOX, MKOSI, TREE],
+        Stage::Kernel => &[STAGES, SANDBOX, MKOSI, TREE, &[include_str!("../../contents/kernel.rs")]],
+        Stage::Packages => &[STAGES, SANDBOX, MKOSI, TREE],
         Stage::Initrd => &[
             STAGES,
             SANDBOX,
             MKOSI,
             TREE,
             FILES,
+            PROVENANCE,
             &[include_str!("../../formats/cpio.rs"), include_str!("../../contents/initrd.rs")],
         ],
-        Stage::Rootfs => &[STAGES, SANDBOX, FILES, ROOTFS, VOLUME],
-        Stage::Model => &[
-            STAGES,
-            SANDBOX,
-            FILES,
-            VOLUME,
-            &[include_str!("../../formats/wheel.rs"), include_str!("../../formats/disk.rs")],
-        ],
+        Stage::Rootfs => &[STAGES, SANDBOX, TREE, FILES, PROVENANCE, ROOTFS, VOLUME],
+        Stage::Model => &[STAGES, SANDBOX, FILES, VOLUME, &[include_str!("../../formats/wheel.rs")]],
         Stage::Disk => &[STAGES, &[include_str!("../../pipeline/volume.rs"), include_str!("../../formats/disk.rs")]],
-        Stage::Measure => &[STAGES, LAUNCH, &[include_str!("../../contents/sbom.rs")]],
+        Stage::Measure => &[STAGES, TREE, PROVENANCE, LAUNCH, &[include_str!("../../contents/sbom.rs")]],
     };
     let digests: Vec<u8> =
         texts.iter().flat_map(|texts| texts.iter()).flat_map(|text| *Sha256::of(text.as_bytes()).as_bytes()).collect();
     Sha256::of(&digests)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Code that shapes no output: it only reads and checks, or is the frame around the rest.
+    const SHAPES_NOTHING: [&str; 18] = [
+        "contents.rs",
+        "formats.rs",
+        "formats/bytes.rs",
+        "formats/disk/read.rs",
+        "formats/erofs/read.rs",
+        "formats/erofs/superblock.rs",
+        "formats/hash.rs",
+        "formats/listing.rs",
+        "formats/listing/text.rs",
+        "pipeline.rs",
+        "pipeline/build.rs",
+        "pipeline/build/recipe.rs",
+        "pipeline/scratch.rs",
+        "pipeline/stage.rs",
+        "tools.rs",
+        "digest.rs",
+        "lib.rs",
+        "snp/mod.rs",
+    ];
+
+    #[test]
+    fn every_source_file_that_shapes_the_image_is_in_a_recipe() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let lists = include_str!("recipe.rs")
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap()
+            .replace("\"stages.rs\"", "pipeline/build/stages.rs\"");
+        let mut todo: Vec<_> =
+            ["contents", "formats", "pipeline", "tools"].map(|dir| checkout.join("image/src").join(dir)).into();
+        todo.push(checkout.join("measure/src"));
+        let mut missing = Vec::new();
+        while let Some(dir) = todo.pop() {
+            for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+                let name = path
+                    .strip_prefix(checkout)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .replace("image/src/", "")
+                    .replace("measure/src/", "");
+                if path.is_dir() {
+                    todo.push(path);
+                } else if !SHAPES_NOTHING.contains(&name.as_str()) && !lists.contains(&format!("{name}\"")) {
+                    missing.push(name);
+                }
+            }
+        }
+        assert_eq!(missing, [""; 0], "add them to a recipe, or to the list above");
+    }
 }
