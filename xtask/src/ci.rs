@@ -13,7 +13,7 @@ use image::pipeline::build::Checkout;
 use image::pipeline::dist::OVMF;
 use image::pipeline::stage::STAGES;
 
-use crate::report::{Answer, Terminal};
+use crate::report::{self, Answer, Terminal};
 use crate::workspace;
 
 /// The README's command that runs this; the others in its `sh` blocks are run here.
@@ -29,7 +29,7 @@ pub(crate) fn run() -> anyhow::Result<Answer> {
     let cache = workspace::cache()?;
     let warmth = |part: &str| if cache.join(part).exists() { "warm" } else { "cold" };
     let caches = format!("downloads {}, stages {}", warmth(STORE), warmth(STAGES));
-    say(&format!("cache {}: {caches}", cache.display()));
+    report::explain(&format!("cache {}: {caches}\n", cache.display()));
     let mut sections = Sections { times: Vec::new() };
 
     sections.run("format", || cargo(&root, ["fmt", "--all", "--check"]))?;
@@ -140,18 +140,12 @@ struct Sections {
 
 impl Sections {
     fn run<T>(&mut self, name: &str, section: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-        say(&format!("== {name}"));
+        report::explain(&format!("== {name}\n"));
         let started = Instant::now();
         let result = section().with_context(|| format!("section {name:?}"))?;
         self.times.push((name.to_owned(), started.elapsed()));
         Ok(result)
     }
-}
-
-/// Progress of `ci` itself, on stderr; stdout has the tests' own lines and the table at the end.
-#[expect(clippy::print_stderr, reason = "the sections' headings come between the output of the programs they run")]
-fn say(line: &str) {
-    eprintln!("{line}");
 }
 
 #[expect(clippy::disallowed_methods, reason = "ci runs the commands a developer would type")]
