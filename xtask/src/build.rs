@@ -1,7 +1,8 @@
 //! `cargo xtask build`: the main job, from the lock to `dist/`.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use image::inputs::fetch::{self, Mirrors};
+use image::inputs::resolve;
 use image::inputs::store::Store;
 use image::pipeline::build::{self, Checkout};
 use image::pipeline::dist;
@@ -48,6 +49,11 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         &format!("{} files, {} new", fetched.present + fetched.fetched, fetched.fetched),
         started.elapsed(),
     );
+
+    let problems = resolve::check(&checkout.lock, &checkout.request, &root, &store)?.problems;
+    if let Some(first) = problems.first() {
+        bail!("image.lock: {} problems, the first: {first}; `cargo xtask lock --check` names all", problems.len());
+    }
 
     // Beside the cache and not in a temporary directory: stages move large trees into place by renaming them.
     let work = Scratch::new(&cache.join("work"))?;

@@ -88,7 +88,9 @@ impl Progress for Terminal {
             Unit::Bytes => "{bytes}/{total_bytes}",
             Unit::Items => "{pos}/{len}",
         };
-        let template = format!("{{prefix:>12}}  [{{bar:30}}] {amounts}  {{wide_msg}}");
+        // Of one thing there is no telling how much is done.
+        let bar = if unit == Unit::Items && total <= 1 { String::new() } else { format!("[{{bar:30}}] {amounts}  ") };
+        let template = format!("{{prefix:>12}}  {bar}{{wide_msg}}");
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_fixed| ProgressStyle::default_bar());
         let bar = ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(verb.to_owned());
         Box::new(Drawn(self.bars.add(bar)))

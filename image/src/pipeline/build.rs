@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::contents::kernel;
+use crate::contents::{kernel, manifest};
+use crate::files;
 use crate::inputs::lock::{LOCK, Lock, Set};
 use crate::inputs::request::Request;
 use crate::inputs::store::Store;
@@ -22,6 +23,11 @@ use crate::pipeline::measured::{MEASUREMENTS_LOCK, Manifest, Measurements};
 use crate::pipeline::stage::{Cache, Inputs, Output, Record, Stage};
 use crate::progress::Progress;
 use crate::tools::{guest, mkosi};
+
+/// What the root is composed of.
+const CONTENT: &str = "content/manifest.yaml";
+/// Largest manifest that is read, in bytes.
+const MAX_CONTENT: u64 = 1 << 20;
 
 /// The committed inputs.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub struct Checkout {
     pub lock: Lock,
     /// The guest's sources and crates.
     pub guest: guest::Workspace,
+    /// `content/manifest.yaml`.
+    pub content: manifest::Manifest,
 }
 
 impl Checkout {
@@ -48,7 +56,10 @@ impl Checkout {
             request.digest(),
             lock.request_sha256,
         );
-        Ok(Self { root: root.to_path_buf(), request, lock, guest: guest::Workspace::read(root)? })
+        let guest = guest::Workspace::read(root)?;
+        let content =
+            files::read_text(&root.join(CONTENT), MAX_CONTENT).and_then(|text| manifest::Manifest::parse(&text));
+        Ok(Self { root: root.to_path_buf(), request, lock, guest, content: content.context(CONTENT)? })
     }
 
     /// What `stage` depends on, given the output digests of the stages before it.

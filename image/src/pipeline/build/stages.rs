@@ -12,7 +12,7 @@ use super::{Checkout, Outputs};
 use crate::contents::provenance;
 use crate::contents::rootfs::{self, Binary, Installed};
 use crate::contents::sbom::{self, Part};
-use crate::contents::{initrd, kernel, manifest};
+use crate::contents::{initrd, kernel};
 use crate::files;
 use crate::formats::deb::Deb;
 use crate::formats::filetree::{Content, Node, Tree};
@@ -32,9 +32,7 @@ const FIRMWARE: &str = "ovmf-amdsev";
 const OVMF: &str = "usr/share/ovmf/OVMF.amdsev.fd";
 /// The image's version in its bill of materials, until there are releases.
 const VERSION: &str = "unreleased";
-/// What the root is composed of.
-const CONTENT: &str = "content/manifest.yaml";
-/// Largest list of modules or manifest that is read, in bytes.
+/// Largest list of modules that is read, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
 /// Where a stage that makes a volume says what opens it.
 const VOLUME: &str = "volume.json";
@@ -186,10 +184,6 @@ fn packages(context: &Context<'_>) -> anyhow::Result<()> {
 
 /// Leaves `rootfs.erofs`, `rootfs.verity`, `volume.json` and `provenance.json` of the root's paths.
 fn root(context: &Context<'_>) -> anyhow::Result<()> {
-    let path = context.checkout.root.join(CONTENT);
-    let manifest = files::read_text(&path, MAX_TEXT)
-        .and_then(|text| manifest::Manifest::parse(&text))
-        .with_context(|| path.display().to_string())?;
     let entries = |(package, deb): (_, PathBuf)| {
         let entries = Deb::open(&deb).and_then(|deb| deb.entries());
         anyhow::Ok(Installed { package, entries: entries.with_context(|| format!("reading {}", deb.display()))? })
@@ -202,7 +196,7 @@ fn root(context: &Context<'_>) -> anyhow::Result<()> {
         built: &BTreeMap::from([(TreePath::new(b"usr/bin/enclave-agent")?, agent)]),
         packages: &packages,
     };
-    let traced = rootfs::compose(&manifest, &sources)?;
+    let traced = rootfs::compose(&context.checkout.content, &sources)?;
     context.write(PROVENANCE, provenance::render(&BTreeMap::from([("rootfs", traced.as_slice())]))?)?;
     context.volume("root", "rootfs", &provenance::tree(&traced))?;
     provenance::check("root", volume::listing(&context.tree.join("rootfs.erofs"))?.entries(), &traced)
