@@ -1,5 +1,8 @@
 //! `cargo xtask build`: the main job, from the lock to `dist/`.
 
+use crate::fetch::MirrorFlags;
+use crate::report::{Answer, Terminal};
+use crate::workspace;
 use anyhow::{Context as _, bail};
 use image::inputs::fetch::{self, Mirrors};
 use image::inputs::resolve;
@@ -12,10 +15,6 @@ use image::pipeline::stage::Cache;
 use image::progress::Progress as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-use crate::fetch::MirrorFlags;
-use crate::report::{Answer, Terminal};
-use crate::workspace;
 
 /// What `build` takes.
 #[derive(Debug, clap::Args)]

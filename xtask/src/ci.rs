@@ -1,20 +1,18 @@
 //! `cargo xtask ci`: everything that must hold before a change lands, section by section, with the time of each.
 
+use crate::report::{self, Answer, Terminal};
+use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
-
 use image::inputs::fetch::{self, Mirrors, Missing};
 use image::inputs::lock::{LOCK, Lock};
 use image::inputs::store::{STORE, Store};
 use image::pipeline::build::Checkout;
 use image::pipeline::dist::OVMF;
 use image::pipeline::stage::STAGES;
-
-use crate::report::{self, Answer, Terminal};
-use crate::workspace;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// The README's command that runs this; the others in its `sh` blocks are run here.
 const TEST_COMMAND: &str = "cargo xtask ci";

@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// Open a disk image, initrd, erofs image, .deb or OVMF firmware and recompute every digest in it.
     Inspect(crate::inspect::Flags),
     /// Boot the image in QEMU.
-    Launch(crate::launch::Launch),
+    Launch(crate::launch::Flags),
     /// Verify image.lock, or resolve it anew.
     Lock(crate::lock::Flags),
     /// Compute what will be measured.

@@ -1,5 +1,7 @@
 //! `cargo xtask launch`: the image in QEMU, on SEV-SNP hardware or in software emulation.
 
+use crate::report::{Answer, Terminal};
+use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
 use image::pipeline::dist::OVMF;
 use image::progress::{Progress as _, Unit};
@@ -9,9 +11,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::report::{Answer, Terminal};
-use crate::workspace;
-
 /// How long the guest may take until it is ready; emulation on a busy machine needs a tenth of it.
 const READY: Duration = Duration::from_secs(240);
 
@@ -20,7 +19,7 @@ const QUOTED: usize = 20;
 
 /// What `launch` takes.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Launch {
+pub(crate) struct Flags {
     /// The output directory of `build`; the checkout's `dist/` by default.
     dist: Option<PathBuf>,
 
@@ -62,7 +61,7 @@ enum FirmwareFlag {
 }
 
 /// Boots the image, or prints how.
-pub(crate) fn run(flags: &Launch) -> anyhow::Result<Answer> {
+pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let dist = Dist::open(&workspace::dist(flags.dist.as_deref())?)?;
     let port = flags.port.map_or_else(free_port, Ok)?;
     // Kept when the guest has failed, for a look at the console; one per port, because ports tell guests apart.
@@ -120,7 +119,7 @@ pub(crate) fn run(flags: &Launch) -> anyhow::Result<Answer> {
     Ok(Answer { yes: true, reason: format!("the guest was ready on {url}"), text: format!("{url}\n"), payload })
 }
 
-fn machine(flags: &Launch, dist: &Dist, port: u16, work: &Path) -> anyhow::Result<Machine> {
+fn machine(flags: &Flags, dist: &Dist, port: u16, work: &Path) -> anyhow::Result<Machine> {
     let tee = if flags.simulate { Tee::Simulated } else { Tee::Snp };
     let command_line = dist.command_line(tee)?;
     let in_work = |name| {

@@ -1,11 +1,10 @@
 //! The only place that prints. stdout holds the answer; progress, stage lines and errors go to stderr.
 
+use image::progress::{Bar, Progress, Unit};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
-
-use image::progress::{Bar, Progress, Unit};
 
 /// Version of the JSON answers' shape.
 const SCHEMA: u32 = 1;

@@ -84,13 +84,13 @@ fn licences_and_bans() {
 #[test]
 fn nothing_names_the_machine_it_was_written_on() {
     let here = checkout().display().to_string();
-    for (name, text) in texts() {
+    for (name, text) in texts().into_iter().filter(|(name, _)| name != "xtask/tests/tidy.rs") {
         for (at, line) in text.lines().enumerate() {
             // Examples' users are called me and you.
             let home = line
                 .match_indices("/home/")
                 .any(|(at, _)| !["me", "you"].iter().any(|user| line[at + 6..].starts_with(user)));
-            let found = home && name != "xtask/tests/tidy.rs" || line.contains("/root/") || line.contains(&here);
+            let found = home || line.contains("/root/") || line.contains(&here);
             assert!(!found, "{name}:{}: {line}", at + 1);
         }
     }

@@ -1,11 +1,10 @@
 //! The initrd: `/init` and the kernel modules it loads.
 
-use anyhow::{Context as _, bail, ensure};
-use std::path::{Path, PathBuf};
-
 use crate::contents::provenance::{Origin, Rule, Traced};
 use crate::formats::listing::{Entry, Kind, Listing};
 use crate::inputs::lock::Package;
+use anyhow::{Context as _, bail, ensure};
+use std::path::{Path, PathBuf};
 
 /// Traces every path of the tree at `laid_out`: `/init` is compiled, a module is an unmodified member of
 /// `kernel`, directories are those these need. Any other path is an error. Modes and owners are fixed: 0755 and 0644,

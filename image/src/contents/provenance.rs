@@ -150,7 +150,7 @@ struct Document {
 impl Document {
     fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
         let document: Self = serde_json::from_slice(bytes).context("parsing provenance.json")?;
-        ensure!(document.schema == SCHEMA, "provenance.json: schema {}; expected {SCHEMA}", document.schema);
+        ensure!(document.schema == SCHEMA, "provenance.json: expected schema {SCHEMA}, found {}", document.schema);
         Ok(document)
     }
 

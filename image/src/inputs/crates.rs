@@ -5,6 +5,8 @@ use anyhow::{Context as _, ensure};
 use measure::Sha256;
 use std::path::Path;
 
+/// Largest `.crate` file, in bytes; crates.io takes 10 MiB unless it makes an exception. `Cargo.lock` names no sizes.
+pub(crate) const MAX_CRATE: u64 = 64 << 20;
 /// Largest `Cargo.lock` that is read.
 const MAX_CARGO_LOCK: u64 = 4 << 20;
 

@@ -14,7 +14,7 @@ use crate::inputs::archive;
 use crate::inputs::crates::Crate;
 use crate::inputs::lock::{self, File, Lock, Package};
 use crate::inputs::request::Request;
-use crate::inputs::store::Store;
+use crate::inputs::store::{Store, place};
 use crate::progress::{Progress, Unit};
 use anyhow::Context as _;
 use http::{Client, Failure};
@@ -27,8 +27,6 @@ use std::time::{Duration, Instant};
 
 /// Downloads at a time. Debian's mirrors are happy with a handful from one client.
 pub(crate) const THREADS: usize = 6;
-/// Largest crate, in bytes; crates.io takes 10 MiB unless it makes an exception. `Cargo.lock` names no sizes.
-const MAX_CRATE: u64 = 64 << 20;
 
 /// Where to look, and for how long.
 #[derive(Debug, Clone)]
@@ -170,8 +168,7 @@ impl Mirrors {
         urls: Vec<String>,
         mirrors: usize,
     ) -> Wanted {
-        let shard = sha256.to_string().chars().take(2).collect::<String>();
-        let content = self.content.iter().map(|base| format!("{base}/sha256/{shard}/{sha256}"));
+        let content = self.content.iter().map(|base| format!("{base}/{}", place(&sha256)));
         let mirrors = mirrors + self.content.len();
         Wanted { name, sha256, size, urls: content.chain(urls).collect(), mirrors }
     }

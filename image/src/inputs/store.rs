@@ -30,9 +30,7 @@ impl Store {
 
     /// Where the file with this content is, or would be.
     pub fn path(&self, sha256: &Sha256) -> PathBuf {
-        let hash = sha256.to_string();
-        let shard = hash.get(..2).unwrap_or_default();
-        self.root.join("sha256").join(shard).join(&hash)
+        self.root.join(place(sha256))
     }
 
     /// Whether the file is there, with this size if one is known.
@@ -122,6 +120,12 @@ impl Store {
             .and_then(|()| fs::File::open(dir)?.sync_all())
             .with_context(|| format!("moving {} to {}", part.display(), path.display()))
     }
+}
+
+/// Where a file with this content is in a store, or at a mirror that serves one.
+pub(crate) fn place(sha256: &Sha256) -> String {
+    let digits = sha256.to_string();
+    format!("sha256/{}/{digits}", digits.get(..2).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -6,13 +6,6 @@
 mod recipe;
 mod stages;
 
-use anyhow::{Context as _, ensure};
-use measure::Sha256;
-use nix::sys::stat::{Mode, umask};
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use crate::contents::{kernel, manifest};
 use crate::files;
 use crate::inputs::lock::{LOCK, Lock, Set};
@@ -23,6 +16,12 @@ use crate::pipeline::measured::{MEASUREMENTS_LOCK, Manifest, Measurements};
 use crate::pipeline::stage::{Cache, Inputs, Output, Record, Stage};
 use crate::progress::Progress;
 use crate::tools::{guest, mkosi};
+use anyhow::{Context as _, ensure};
+use measure::Sha256;
+use nix::sys::stat::{Mode, umask};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// What the root is composed of.
 const CONTENT: &str = "content/manifest.yaml";
@@ -200,9 +199,7 @@ impl Built {
 /// What no longer holds of `measurements.lock`, one line each; empty if everything does: the committed inputs give
 /// every stage its recorded input digest, `dist` was built from them, and its files have the recorded digests.
 pub fn check(checkout: &Checkout, dist: &Path) -> anyhow::Result<Vec<String>> {
-    let path = checkout.root.join(MEASUREMENTS_LOCK);
-    let expected = Measurements::read(&path)
-        .with_context(|| format!("{}; `cargo xtask measure --update` writes it", path.display()))?;
+    let expected = Measurements::read(&checkout.root.join(MEASUREMENTS_LOCK))?;
     let outputs = expected.stage.iter().map(|stage| (stage.name, stage.output)).collect();
     let mut differences = Vec::new();
     for stage in &expected.stage {

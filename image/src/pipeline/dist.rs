@@ -1,14 +1,13 @@
 //! `dist/`: what a build leaves for people. It appears by rename, whole or not at all.
 
+use crate::files;
+use crate::pipeline::measured::{Artifact, Manifest};
+use crate::pipeline::stage::{self, Record, Stage};
 use anyhow::{Context as _, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-
-use crate::files;
-use crate::pipeline::measured::{Artifact, Manifest};
-use crate::pipeline::stage::{self, Record, Stage};
 
 /// The file that describes the others.
 pub const MANIFEST: &str = "manifest.json";

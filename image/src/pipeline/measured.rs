@@ -1,5 +1,11 @@
 //! What a build measures to: `manifest.json` for programs, `measurements.lock` for reviewers (docs/formats.md).
 
+use crate::files;
+use crate::formats::hash;
+use crate::pipeline::dist::{COMMAND_LINE, DISK, INITRD, KERNEL, MODEL, OVMF};
+use crate::pipeline::stage::{Record, Stage};
+use crate::pipeline::volume::{self, Volume};
+use crate::progress::Progress;
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
 use measure::cmdline::{CommandLine, Tee};
@@ -9,13 +15,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-
-use crate::files;
-use crate::formats::hash;
-use crate::pipeline::dist::{COMMAND_LINE, DISK, INITRD, KERNEL, MODEL, OVMF};
-use crate::pipeline::stage::{Record, Stage};
-use crate::pipeline::volume::{self, Volume};
-use crate::progress::Progress;
 
 /// Version of both formats.
 pub const SCHEMA: u32 = 1;
@@ -214,9 +213,12 @@ impl Measurements {
 
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let measurements: Self = toml::from_str(&files::read_text(path, MAX_MEASUREMENTS)?)?;
-        ensure!(measurements.schema == SCHEMA, "schema: expected {SCHEMA}, found {}", measurements.schema);
-        Ok(measurements)
+        let parse = || {
+            let measurements: Self = toml::from_str(&files::read_text(path, MAX_MEASUREMENTS)?)?;
+            ensure!(measurements.schema == SCHEMA, "schema: expected {SCHEMA}, found {}", measurements.schema);
+            Ok(measurements)
+        };
+        parse().with_context(|| format!("{}; `cargo xtask measure --update` writes it", path.display()))
     }
 
     /// The file's text.

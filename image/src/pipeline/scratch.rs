@@ -1,10 +1,9 @@
 //! A directory for the temporary files of one run, which the next run removes if this one cannot.
 
+use crate::pipeline::stage;
 use anyhow::Context as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-
-use crate::pipeline::stage;
 
 /// A directory that is locked as long as its run lives.
 ///

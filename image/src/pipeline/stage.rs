@@ -5,6 +5,8 @@
 //! digest of the listing of what it left ([`crate::formats::listing`]). Both are in `stages.json` and `measurements.lock`
 //! (docs/formats.md), which makes the cache safe and a mismatch explainable.
 
+use crate::formats::listing::Listing;
+use crate::progress::Progress;
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
 use serde::{Deserialize, Serialize};
@@ -14,9 +16,6 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-use crate::formats::listing::Listing;
-use crate::progress::Progress;
 
 /// How long the programs of a run that was killed may go on writing until the kernel has ended them.
 const LAST_WRITES: Duration = Duration::from_secs(5);

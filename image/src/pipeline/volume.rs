@@ -1,5 +1,11 @@
 //! A dm-verity volume: a tree of files as erofs, its hash tree, and where both go on a disk (docs/formats.md).
 
+use crate::formats::filetree::Tree;
+use crate::formats::listing::Listing;
+use crate::formats::{disk, erofs, tar, verity};
+use crate::progress::{Progress, Unit};
+use crate::tools::sandbox::{Bind, Network, Sandbox};
+use crate::tools::tree;
 use anyhow::Context as _;
 use measure::Sha256;
 use measure::cmdline::VerityDisk;
@@ -12,13 +18,6 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
-
-use crate::formats::filetree::Tree;
-use crate::formats::listing::Listing;
-use crate::formats::{disk, erofs, tar, verity};
-use crate::progress::{Progress, Unit};
-use crate::tools::sandbox::{Bind, Network, Sandbox};
-use crate::tools::tree;
 
 /// What identifies a volume; every GUID and the salt follow from the seed and the name.
 #[derive(Debug, Clone, Copy)]

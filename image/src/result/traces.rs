@@ -1,13 +1,12 @@
 //! Looks for what a build must not leave in an image: texts that tell where and by whom it was made.
 
+use crate::formats::compression::Compression;
 use anyhow::Context as _;
 use std::fmt;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-
-use crate::formats::compression::Compression;
 
 /// Most bytes of one compressed stream that are looked at.
 const MAX_STREAM: u64 = 512 << 20;

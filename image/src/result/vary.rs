@@ -1,6 +1,8 @@
 //! A second build under other circumstances, which must not matter: another user, path, file system, clock zone,
 //! locale, number of processors and so on. Only the downloads are shared.
 
+use crate::inputs::store::STORE;
+use crate::tools::sandbox;
 use anyhow::{Context as _, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
@@ -13,9 +15,6 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
-
-use crate::inputs::store::STORE;
-use crate::tools::sandbox;
 
 /// A user and group that owns nothing and that no user database knows.
 const UID: u32 = 47_831;
@@ -314,7 +313,7 @@ pub enum Difference {
         dir: PathBuf,
     },
     /// A byte.
-    #[error("{name} differs first at byte {offset}: expected {expected:?}, found {found:?}")]
+    #[error("{name} differs first at byte {offset}: expected {}, found {}", shown(*expected), shown(*found))]
     Byte {
         /// The file.
         name: String,
@@ -325,6 +324,10 @@ pub enum Difference {
         /// The varied build's.
         found: Option<u8>,
     },
+}
+
+fn shown(byte: Option<u8>) -> String {
+    byte.map_or_else(|| "the end".to_owned(), |byte| format!("{byte:#04x}"))
 }
 
 /// Compares every file of two output directories, sorted by name.
@@ -383,9 +386,9 @@ mod tests {
         let found = || compare(&control, &varied).unwrap().map(|difference| difference.to_string());
         assert_eq!(found(), None);
         for (text, expected) in [
-            ("sane", "b differs first at byte 2: expected Some(109), found Some(110)"),
-            ("same!", "b differs first at byte 4: expected None, found Some(33)"),
-            ("sam", "b differs first at byte 3: expected Some(101), found None"),
+            ("sane", "b differs first at byte 2: expected 0x6d, found 0x6e"),
+            ("same!", "b differs first at byte 4: expected the end, found 0x21"),
+            ("sam", "b differs first at byte 3: expected 0x65, found the end"),
         ] {
             fs::write(varied.join("b"), text).unwrap();
             assert_eq!(found().unwrap(), expected);

@@ -126,7 +126,7 @@ enum Outcome {
     NeverStarted(String),
 }
 
-/// A program under way. Dropping it kills the program and all its children.
+/// A program under way. Dropping it kills the program and all its children, and waits until they are gone.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -213,7 +213,7 @@ impl Running {
                 Some(number) => bail!("the sandbox itself {}", Ending::Signaled(number)),
                 None => bail!(
                     "the sandbox ended without an answer ({status}): was it killed, or does this executable's \
-                               main not begin with image::sandbox::entry()?"
+                     main not begin with image::tools::sandbox::entry()?"
                 ),
             }
         }
@@ -231,25 +231,13 @@ impl Running {
     pub fn is_running(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait().context("asking for the sandbox")?.is_none())
     }
-
-    /// Kills the program and all its children, and waits until they are gone.
-    ///
-    /// # Errors
-    /// When the sandbox cannot be waited for.
-    pub fn kill(mut self) -> anyhow::Result<()> {
-        self.end().context("waiting for the killed sandbox")
-    }
-
-    fn end(&mut self) -> std::io::Result<()> {
-        drop(self.lifeline.take());
-        self.child.wait().map(drop)
-    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        drop(self.lifeline.take());
         // Nothing can be done about a failure here, and after `wait` there is nothing left to do.
-        let _gone = self.end();
+        let _gone = self.child.wait();
     }
 }
 

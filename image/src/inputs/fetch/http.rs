@@ -1,7 +1,8 @@
 //! One file over HTTP: resumed, bounded, hashed while it streams.
 
-use super::{MAX_CRATE, MissingFile, Patience, Wanted};
+use super::{MissingFile, Patience, Wanted};
 use crate::formats::hash;
+use crate::inputs::crates::MAX_CRATE;
 use crate::inputs::store::Store;
 use crate::progress::Bar;
 use anyhow::Context as _;

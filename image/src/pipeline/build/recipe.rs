@@ -1,9 +1,8 @@
 //! The source texts of the code that runs each stage: an input like any other, so that a cached output never outlives
 //! a change of the code that made it.
 
-use measure::Sha256;
-
 use crate::pipeline::stage::Stage;
+use measure::Sha256;
 
 /// SHA-256 of the texts' digests, in the order given here.
 pub(super) fn of(stage: Stage) -> Sha256 {

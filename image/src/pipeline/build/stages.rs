@@ -1,13 +1,5 @@
 //! What each stage does, as calls of the library's functions.
 
-use anyhow::{Context as _, ensure};
-use measure::cmdline::{CommandLine, Tee};
-use measure::snp::Ovmf;
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
-
 use super::{Checkout, Outputs};
 use crate::contents::provenance;
 use crate::contents::rootfs::{self, Binary, Installed};
@@ -26,6 +18,13 @@ use crate::pipeline::stage::Stage;
 use crate::pipeline::volume::{self, Volume};
 use crate::progress::Progress;
 use crate::tools::{mkosi, tree};
+use anyhow::{Context as _, ensure};
+use measure::cmdline::{CommandLine, Tee};
+use measure::snp::Ovmf;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 
 /// The measured firmware's package, and its file there.
 const FIRMWARE: &str = "ovmf-amdsev";

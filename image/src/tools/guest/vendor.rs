@@ -2,14 +2,12 @@
 
 use crate::formats::compression::{Capped, Compression};
 use crate::formats::listing::TreePath;
-use crate::inputs::crates::Crate;
+use crate::inputs::crates::{Crate, MAX_CRATE};
 use crate::inputs::store::Store;
 use anyhow::{Context as _, bail, ensure};
 use std::io::Read as _;
 use std::path::Path;
 
-/// Largest `.crate` file, in bytes; crates.io takes at most 10 MiB.
-const MAX_CRATE: u64 = 16 << 20;
 /// Most that one may unpack to, in bytes.
 const MAX_UNPACKED: u64 = 256 << 20;
 
