@@ -14,6 +14,8 @@ pub(crate) struct Flags {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Measure the figures of docs/benchmarks.md on this machine, which should have nothing else to do.
+    Bench(crate::bench::Flags),
     /// The main job: check the lock, fetch, build, assemble, measure.
     Build(crate::build::Flags),
     /// Run everything that must hold before a change lands: the tests, README's commands, the boots, a second build.
@@ -34,6 +36,7 @@ impl Command {
     /// The command's name in JSON answers.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Self::Bench(_) => "bench",
             Self::Build(_) => "build",
             Self::Ci => "ci",
             Self::Fetch(_) => "fetch",

@@ -1,6 +1,7 @@
 //! Vitrine's command line in a checkout. Each command calls one library function per stage; nothing here hashes,
 //! parses a format or knows an ABI.
 
+mod bench;
 mod build;
 mod ci;
 mod fetch;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
 
 fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
     match &flags.command {
+        Command::Bench(flags) => bench::run(flags),
         Command::Build(flags) => build::run(flags),
         Command::Ci => ci::run(),
         Command::Fetch(flags) => fetch::run(flags),
