@@ -1,10 +1,14 @@
-//! Whole files: read with a limit, replaced in one step.
+//! Whole files and trees: read with a limit, replaced in one step, removed.
 
 use anyhow::Context as _;
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long the programs of a run that was killed may go on writing until the kernel has ended them.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// A whole file of at most `limit` bytes.
 pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
@@ -31,5 +35,41 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         .with_context(writing)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).with_context(writing)?;
     file.persist(path).with_context(writing)?;
+    Ok(())
+}
+
+/// Removes a directory tree, also one whose directories a tool left unwritable.
+pub(crate) fn remove_tree(path: &Path) -> anyhow::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.with_context(|| format!("looking at {}", path.display()))?,
+    };
+    make_writable(path)?;
+    let deadline = Instant::now() + LAST_WRITES;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            removed => return removed.with_context(|| format!("removing {}", path.display())),
+        }
+    }
+}
+
+fn make_writable(dir: &Path) -> anyhow::Result<()> {
+    let metadata = fs::symlink_metadata(dir).with_context(|| format!("looking at {}", dir.display()))?;
+    if !metadata.is_dir() {
+        return Ok(());
+    }
+    if metadata.permissions().mode() & 0o700 != 0o700 {
+        fs::set_permissions(dir, Permissions::from_mode(0o700))
+            .with_context(|| format!("making {} writable", dir.display()))?;
+    }
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        let entry = entry.with_context(|| format!("reading {}", dir.display()))?;
+        if entry.file_type().with_context(|| format!("looking at {}", entry.path().display()))?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `dist/`: what a build leaves for people. It appears by rename, whole or not at all.
 
-use crate::files;
+use crate::files::{self, remove_tree};
 use crate::pipeline::measured::{Artifact, Manifest};
-use crate::pipeline::stage::{self, Record, Stage};
+use crate::pipeline::stage::{Record, Stage};
 use anyhow::{Context as _, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -68,13 +68,13 @@ pub fn replace(dist: &Path, files: &[(&str, PathBuf)]) -> anyhow::Result<()> {
     lock.lock().with_context(|| format!("locking {}", parent.display()))?;
     replaceable(dist)?;
     let new = parent.join(format!("{}.new", name.display()));
-    stage::remove(&new)?;
+    remove_tree(&new)?;
     if let Err(error) = fill(&new, files).and_then(|()| put(&new, dist)) {
-        stage::remove(&new).with_context(|| format!("{error:#}; then"))?;
+        remove_tree(&new).with_context(|| format!("{error:#}; then"))?;
         return Err(error);
     }
     // The earlier one, if there was one.
-    stage::remove(&new)
+    remove_tree(&new)
 }
 
 fn replaceable(dist: &Path) -> anyhow::Result<()> {
@@ -99,7 +99,7 @@ fn put(new: &Path, dist: &Path) -> anyhow::Result<()> {
     let moved = match renameat2(AT_FDCWD, new, AT_FDCWD, dist, RenameFlags::RENAME_EXCHANGE) {
         Err(Errno::ENOENT) => fs::rename(new, dist),
         // A file system that cannot exchange: for a moment there is none.
-        Err(Errno::EINVAL | Errno::ENOSYS) => stage::remove(dist).map(|()| fs::rename(new, dist))?,
+        Err(Errno::EINVAL | Errno::ENOSYS) => remove_tree(dist).map(|()| fs::rename(new, dist))?,
         exchanged => exchanged.map_err(Into::into),
     };
     moved.with_context(|| format!("renaming {} to {}", new.display(), dist.display()))

@@ -1,6 +1,6 @@
 //! A directory for the temporary files of one run, which the next run removes if this one cannot.
 
-use crate::pipeline::stage;
+use crate::files::remove_tree;
 use anyhow::Context as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ impl Scratch {
         for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
             let path = entry.with_context(|| format!("reading {}", dir.display()))?.path();
             if open(&path)?.try_lock().is_ok() {
-                stage::remove(&path)?;
+                remove_tree(&path)?;
             }
         }
         let path = tempfile::tempdir_in(dir).with_context(|| format!("creating a directory in {}", dir.display()))?;
@@ -48,7 +48,7 @@ impl Scratch {
     /// # Errors
     /// When something in it cannot be removed.
     pub fn remove(self) -> anyhow::Result<()> {
-        stage::remove(&self.path)
+        remove_tree(&self.path)
     }
 }
 

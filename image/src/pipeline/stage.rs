@@ -5,6 +5,7 @@
 //! digest of the listing of what it left ([`crate::formats::listing`]). Both are in `stages.json` and `measurements.lock`
 //! (docs/formats.md), which makes the cache safe and a mismatch explainable.
 
+use crate::files::remove_tree;
 use crate::formats::listing::Listing;
 use crate::progress::Progress;
 use anyhow::{Context as _, ensure};
@@ -15,10 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-/// How long the programs of a run that was killed may go on writing until the kernel has ended them.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+use std::time::Instant;
 
 /// The stages, in the order of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -202,7 +200,7 @@ impl Cache {
         // The lock is ours, so whatever is here under this input was left by a run that was killed.
         let temporary = dir.join(format!("{input}.tmp"));
         let scratch = dir.join(format!("{input}.scratch"));
-        remove(&entry)?;
+        remove_tree(&entry)?;
         remove_left_behind(&dir, &lock_path)?;
         let tree = temporary.join("tree");
         for new in [&tree, &scratch] {
@@ -211,13 +209,13 @@ impl Cache {
         let made = make(&tree, &scratch).and_then(|()| Ok(Listing::of_directory(&tree, Some((0, 0)))?.digest().0));
         if made.is_err() {
             // The scratch directory stays until the next run of the stage: it has the log that the message names.
-            remove(&temporary)?;
+            remove_tree(&temporary)?;
         }
         let output = made.with_context(|| format!("stage {}", stage.name()))?;
         let digest_path = temporary.join("output");
         fs::write(&digest_path, format!("{output}\n")).with_context(|| format!("writing {}", digest_path.display()))?;
         fs::rename(&temporary, &entry).with_context(|| format!("renaming into {}", entry.display()))?;
-        remove(&scratch)?;
+        remove_tree(&scratch)?;
         progress.done(stage.name(), &format!("sha256:{output:#}"), started.elapsed());
         Ok(Output { record: record(output), tree: entry.join("tree"), verified: OnceCell::from(()) })
     }
@@ -234,7 +232,7 @@ fn remove_left_behind(dir: &Path, ours: &Path) -> anyhow::Result<()> {
         let lock_path = path.with_extension("lock");
         let lock = File::create(&lock_path).with_context(|| format!("creating {}", lock_path.display()))?;
         if lock_path == ours || lock.try_lock().is_ok() {
-            remove(&path)?;
+            remove_tree(&path)?;
         }
     }
     Ok(())
@@ -251,43 +249,6 @@ fn recorded(entry: &Path) -> anyhow::Result<Option<Sha256>> {
             Ok(Some(digest.with_context(|| format!("{}: delete {} and build again", path.display(), entry.display()))?))
         }
     }
-}
-
-/// Removes a directory tree, also one whose directories a tool left unwritable.
-pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other.with_context(|| format!("looking at {}", path.display()))?,
-    };
-    make_writable(path)?;
-    let deadline = Instant::now() + LAST_WRITES;
-    loop {
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            removed => return removed.with_context(|| format!("removing {}", path.display())),
-        }
-    }
-}
-
-fn make_writable(dir: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let metadata = fs::symlink_metadata(dir).with_context(|| format!("looking at {}", dir.display()))?;
-    if !metadata.is_dir() {
-        return Ok(());
-    }
-    if metadata.permissions().mode() & 0o700 != 0o700 {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("making {} writable", dir.display()))?;
-    }
-    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
-        let entry = entry.with_context(|| format!("reading {}", dir.display()))?;
-        if entry.file_type().with_context(|| format!("looking at {}", entry.path().display()))?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
