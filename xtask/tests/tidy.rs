@@ -123,6 +123,21 @@ fn every_label_is_documented() {
     assert!(labels.len() >= 5, "{labels:?}");
 }
 
+#[test]
+fn links_lead_somewhere() {
+    let mut links = 0;
+    for (name, text) in texts().iter().filter(|(name, _)| name.ends_with(".md")) {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !target.contains("://") {
+                let path = checkout().join(name).parent().unwrap().join(target);
+                assert!(path.exists(), "{name}: {target} does not exist");
+                links += 1;
+            }
+        }
+    }
+    assert!(links >= 5, "found {links} links");
+}
+
 /// A member cannot inherit the workspace's lints and differ in one, so `init` repeats them.
 #[test]
 fn members_have_the_workspaces_lints() {
