@@ -195,7 +195,7 @@ impl Resolver<'_> {
                 pool: indexed.pool.clone(),
                 size: indexed.size,
                 sha256: indexed.sha256,
-                sha1: sha1(&self.store.path(&indexed.sha256))?,
+                sha1: sha1(&self.store.checked_path(&indexed.sha256)?)?,
                 source: indexed.source.clone(),
                 source_version: indexed.source_version.clone(),
             });

@@ -167,10 +167,10 @@ impl Cache {
         Self { dir: cache.join(STAGES) }
     }
 
-    /// Where the output of a finished stage is, if it is still there. It is not hashed again.
-    pub fn finished(&self, stage: Stage, input: Sha256) -> Option<PathBuf> {
-        let tree = self.dir.join(stage.name()).join(input.to_string()).join("tree");
-        tree.is_dir().then_some(tree)
+    /// The finished stage that `record` describes, if it is still there.
+    pub fn finished(&self, record: Record) -> Option<Output> {
+        let tree = self.dir.join(record.stage.name()).join(record.input.to_string()).join("tree");
+        tree.is_dir().then(|| Output { record, tree, verified: OnceCell::new() })
     }
 
     /// Runs `make` in an empty directory, or takes what an earlier run with equal inputs left.
@@ -269,15 +269,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path());
         let first = run(&cache, fill).unwrap();
-        assert_eq!(cache.finished(Stage::Model, first.record.input).as_deref(), Some(first.tree().unwrap()));
-        assert_eq!(cache.finished(Stage::Disk, first.record.input), None);
+        let finished = cache.finished(first.record.clone()).unwrap();
+        assert_eq!(finished.tree().unwrap(), first.tree().unwrap());
+        assert!(cache.finished(Record { stage: Stage::Disk, ..first.record.clone() }).is_none());
         let again = run(&cache, |_, _| panic!("must not run")).unwrap();
         assert_eq!(again.record, first.record);
         assert_eq!(fs::read_to_string(again.tree().unwrap().join("f")).unwrap(), "content");
 
         fs::write(first.tree().unwrap().join("f"), "tampered").unwrap();
         let damaged = run(&cache, |_, _| panic!("must not run")).unwrap();
-        assert!(damaged.tree().unwrap_err().to_string().contains("has changed since it was made"));
+        let finished = cache.finished(first.record).unwrap();
+        for tree in [damaged.tree(), finished.tree()] {
+            assert!(tree.unwrap_err().to_string().contains("has changed since it was made"));
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Apt {
         // base-files brings the links that the others are unpacked through.
         let (first, rest): (Vec<_>, Vec<_>) = closure.iter().partition(|(_, indexed)| indexed.name == "base-files");
         for (_, indexed) in first.into_iter().chain(rest) {
-            Deb::open(&resolver.store.path(&indexed.sha256))?.unpack(&root)?;
+            Deb::open(&resolver.store.checked_path(&indexed.sha256)?)?.unpack(&root)?;
         }
         let write = |path: &str, content: &str| {
             let path = work.join(path);

@@ -91,15 +91,17 @@ impl Dist {
     }
 }
 
-/// The tools tree this build was made with, which has its QEMU; `cache` is Vitrine's cache directory.
+/// The tools tree this build was made with, which has its QEMU, hashed again; `cache` is Vitrine's cache directory.
 ///
 /// # Errors
-/// When `stages.json` does not name it or it is no longer in the cache.
+/// When `stages.json` does not name it, or it is no longer in the cache or has changed there.
 pub fn tools(dist: &Dist, cache: &Path) -> anyhow::Result<PathBuf> {
     let records = crate::pipeline::dist::records(Path::new(&dist.dir))?;
-    let record = records.iter().find(|record| record.stage == Stage::Tools);
-    let input = record.with_context(|| dist.path("stages.json: expected a stage \"tools\", found none"))?.input;
-    Cache::new(cache).finished(Stage::Tools, input).with_context(|| {
+    let record = records.into_iter().find(|record| record.stage == Stage::Tools);
+    let record = record.with_context(|| dist.path("stages.json: expected a stage \"tools\", found none"))?;
+    let input = record.input;
+    let output = Cache::new(cache).finished(record).with_context(|| {
         format!("the tools this image was built with ({input}) are not in {}; run `cargo xtask build`", cache.display())
-    })
+    })?;
+    output.tree().map(Path::to_path_buf)
 }
