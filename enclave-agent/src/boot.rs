@@ -41,11 +41,12 @@ pub(crate) fn now_us() -> io::Result<u64> {
     Ok(now.tv_sec().cast_unsigned() * 1_000_000 + now.tv_nsec().cast_unsigned() / 1000)
 }
 
-/// The text of `root`/`path`, at most [`MAX_FILE`] of it.
+/// The text of `root`/`path`; an error if it is more than [`MAX_FILE`].
 pub(crate) fn read_small(root: &Path, path: &str) -> io::Result<String> {
     let mut text = String::new();
-    File::open(root.join(path))?.take(MAX_FILE).read_to_string(&mut text)?;
-    Ok(text)
+    let read = File::open(root.join(path))?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    // Half a list of mounts would hide those that cover others.
+    if read as u64 > MAX_FILE { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
 #[cfg(test)]

@@ -75,7 +75,8 @@ fn mounted_device<'a>(line: &'a str, at: &str) -> Option<Option<&'a str>> {
 fn is_network_empty(root: &Path) -> io::Result<bool> {
     let devices = read_small(root, "proc/self/net/dev")?;
     // Two lines of headings, then one line per interface.
-    Ok(devices.lines().skip(2).map(str::trim_start).all(|line| line.starts_with("lo:")))
+    let names = devices.lines().skip(2).map(|line| line.split(':').next().unwrap_or_default().trim());
+    Ok(names.eq(["lo"]))
 }
 
 /// Whether the process may make an IP socket at all. `RestrictAddressFamilies=AF_UNIX` refuses it; the listener was
@@ -136,6 +137,8 @@ mod tests {
 
         let mounts = |lines: &[&str]| lines.join("\n");
         let covered = mounts(&[ROOT, MODEL, "31 22 0:9 / / rw - tmpfs none rw"]);
+        let others = "32 22 0:9 / /run rw - tmpfs none rw\n".repeat(16384 / 36);
+        let cut_off = format!("{ROOT}\n{MODEL}\n{others}31 22 0:9 / / rw - tmpfs none rw");
         let ext4 = mounts(&[&ROOT.replace("erofs", "ext4"), MODEL]);
         let no_root_device = mounts(&[&ROOT.replace("253:0", "254:1"), MODEL]);
         let swapped = mounts(&[&ROOT.replace("253:0", "253:1"), MODEL]);
@@ -153,8 +156,10 @@ mod tests {
             ("proc/self/mountinfo", &no_root_device, Readiness::RootNotVerity),
             ("proc/self/mountinfo", &swapped, Readiness::RootNotVerity),
             ("sys/dev/block/253:0/dm/name", "other\n", Readiness::RootNotVerity),
+            ("proc/self/mountinfo", &cut_off, Readiness::RootNotVerity),
             ("proc/self/mountinfo", ROOT, Readiness::ModelNotVerity),
             ("sys/dev/block/253:1/dm/name", "vitrine-root\n", Readiness::ModelNotVerity),
+            ("proc/self/net/dev", "", Readiness::EgressOpen),
             ("proc/self/net/dev", "a\nb\n    lo: 0\n  eth0: 0\n", Readiness::EgressOpen),
         ] {
             assert_eq!(check_changed(&[(path, text)], false), reason, "{path}: {text}");
