@@ -19,7 +19,7 @@ const ADDED_BY_FIRMWARE: &str = "initrd=initrd";
 
 /// What every command line begins with. Defaults of the kernel's configuration are repeated where the guest's
 /// safety rests on them, so that another kernel package cannot change them unseen.
-const FIXED: [&str; 20] = [
+const FIXED: [&str; 21] = [
     // A panic reboots at once, and so does an oops: a guest in doubt ends. The host's QEMU runs with -no-reboot.
     "panic=-1",
     "oops=panic",
@@ -36,6 +36,8 @@ const FIXED: [&str; 20] = [
     // The CPU's generator is inside the trust boundary; a seed from the boot loader is the host's.
     "random.trust_cpu=on",
     "random.trust_bootloader=off",
+    // At a panic the kernel would write its log to a store that an ACPI table of the host's describes.
+    "erst_disable",
     // Errors reach the console, chatter does not.
     "quiet",
     // systemd: no login prompts, nothing mounted or served because of what the host attached or passed in.
@@ -341,7 +343,8 @@ mod tests {
     fn rendered_bytes() {
         let expected = "panic=-1 oops=panic lockdown=confidentiality module.sig_enforce=1 init_on_free=1 slab_nomerge \
             page_alloc.shuffle=1 randomize_kstack_offset=on vsyscall=none debugfs=off random.trust_cpu=on \
-            random.trust_bootloader=off quiet systemd.getty_auto=no systemd.gpt_auto=no systemd.ssh_auto=no \
+            random.trust_bootloader=off erst_disable quiet systemd.getty_auto=no systemd.gpt_auto=no \
+            systemd.ssh_auto=no \
             systemd.swap=no systemd.import_credentials=no systemd.crash_action=reboot systemd.dump_core=no \
             vitrine.tee=simulated console=ttyS0 \
             vitrine.root.data=10101010-1010-1010-1010-101010101010 \
@@ -367,52 +370,52 @@ mod tests {
         let hash = "11111111-1111-1111-1111-111111111111";
         for (text, message) in [
             (String::new(), "token 1: expected panic=-1, found the empty token \"\""),
-            (format!("{good} "), "token 33: expected the end, found the empty token"),
+            (format!("{good} "), "token 34: expected the end, found the empty token"),
             (format!(" {good}"), "token 1: expected panic=-1, found the empty token"),
-            (format!("{good}\n"), "token 32: expected vitrine.model.digest=64HEX, found \"vitrine.model.digest="),
-            (swap("quiet ", "quiet  "), "token 14: expected systemd.getty_auto=no, found the empty token"),
-            (swap("quiet ", "quiet\t"), "token 13: expected quiet, found the unknown token \"quiet\\tsystemd.getty"),
+            (format!("{good}\n"), "token 33: expected vitrine.model.digest=64HEX, found \"vitrine.model.digest="),
+            (swap("quiet ", "quiet  "), "token 15: expected systemd.getty_auto=no, found the empty token"),
+            (swap("quiet ", "quiet\t"), "token 14: expected quiet, found the unknown token \"quiet\\tsystemd.getty"),
             (
                 swap("panic=-1", "panic=0"),
                 "token 1: expected panic=-1, found the misplaced or changed token \"panic=0\"",
             ),
             (
                 swap("quiet ", ""),
-                "token 13: expected quiet, found the misplaced or changed token \"systemd.getty_auto=no\"",
+                "token 14: expected quiet, found the misplaced or changed token \"systemd.getty_auto=no\"",
             ),
             (
                 swap("quiet", "quiet quiet"),
-                "token 14: expected systemd.getty_auto=no, found the duplicate token \"quiet\"",
+                "token 15: expected systemd.getty_auto=no, found the duplicate token \"quiet\"",
             ),
-            (swap("quiet", "quiet rdinit=/x"), "token 14: expected systemd.getty_auto=no, found the unknown token"),
-            (format!("{good} init=/bin/sh"), "token 33: expected the end, found the unknown token \"init=/bin/sh\""),
-            (format!("{good} vitrine.tee=snp"), "token 33: expected the end, found the duplicate token"),
-            (format!("{good} vitrine.rooted"), "token 33: expected the end, found the unknown token"),
+            (swap("quiet", "quiet rdinit=/x"), "token 15: expected systemd.getty_auto=no, found the unknown token"),
+            (format!("{good} init=/bin/sh"), "token 34: expected the end, found the unknown token \"init=/bin/sh\""),
+            (format!("{good} vitrine.tee=snp"), "token 34: expected the end, found the duplicate token"),
+            (format!("{good} vitrine.rooted"), "token 34: expected the end, found the unknown token"),
             (
                 swap("tee=simulated", "tee=none"),
-                "token 21: expected vitrine.tee=snp|tdx|simulated, found \"vitrine.tee=none\"",
+                "token 22: expected vitrine.tee=snp|tdx|simulated, found \"vitrine.tee=none\"",
             ),
-            (swap("tee=simulated", "tee=snp"), "token 22: expected console=null, found the misplaced or changed token"),
-            (swap("console=ttyS0 ", ""), "token 22: expected console=ttyS0, found the misplaced or changed token"),
-            (swap(hash, ""), "token 24: expected vitrine.root.hash=UUID, found \"vitrine.root.hash=\""),
-            (swap(hash, &hash.replace('-', "")), "token 24: expected vitrine.root.hash=UUID"),
-            (swap(hash, &hash.replacen('-', "", 1)), "token 24: expected vitrine.root.hash=UUID"),
-            (swap(hash, &hash.replace('1', "A")), "token 24: expected vitrine.root.hash=UUID"),
-            (swap("blocks=1", "blocks=+1"), "token 25: expected vitrine.root.blocks=NUMBER"),
-            (swap("blocks=1", "blocks=01"), "token 25: expected vitrine.root.blocks=NUMBER"),
-            (swap("blocks=1", "blocks=9"), "token 25: expected vitrine.root.blocks=NUMBER"),
-            (swap("blocks=18446744073709551615", "blocks=0"), "token 25: expected vitrine.root.blocks=NUMBER"),
-            (swap("salt=c5", "salt=C5"), "token 26: expected vitrine.root.salt=64HEX"),
-            (swap("salt=c5", "salt="), "token 26: expected vitrine.root.salt=64HEX"),
-            (swap("digest=4a", "digest=4a4a"), "token 27: expected vitrine.root.digest=64HEX"),
+            (swap("tee=simulated", "tee=snp"), "token 23: expected console=null, found the misplaced or changed token"),
+            (swap("console=ttyS0 ", ""), "token 23: expected console=ttyS0, found the misplaced or changed token"),
+            (swap(hash, ""), "token 25: expected vitrine.root.hash=UUID, found \"vitrine.root.hash=\""),
+            (swap(hash, &hash.replace('-', "")), "token 25: expected vitrine.root.hash=UUID"),
+            (swap(hash, &hash.replacen('-', "", 1)), "token 25: expected vitrine.root.hash=UUID"),
+            (swap(hash, &hash.replace('1', "A")), "token 25: expected vitrine.root.hash=UUID"),
+            (swap("blocks=1", "blocks=+1"), "token 26: expected vitrine.root.blocks=NUMBER"),
+            (swap("blocks=1", "blocks=01"), "token 26: expected vitrine.root.blocks=NUMBER"),
+            (swap("blocks=1", "blocks=9"), "token 26: expected vitrine.root.blocks=NUMBER"),
+            (swap("blocks=18446744073709551615", "blocks=0"), "token 26: expected vitrine.root.blocks=NUMBER"),
+            (swap("salt=c5", "salt=C5"), "token 27: expected vitrine.root.salt=64HEX"),
+            (swap("salt=c5", "salt="), "token 27: expected vitrine.root.salt=64HEX"),
+            (swap("digest=4a", "digest=4a4a"), "token 28: expected vitrine.root.digest=64HEX"),
             (
                 swap(" vitrine.model.digest", ""),
-                "token 31: expected vitrine.model.salt=64HEX, found \"vitrine.model.salt=",
+                "token 32: expected vitrine.model.salt=64HEX, found \"vitrine.model.salt=",
             ),
-            (good.rsplit_once(' ').unwrap().0.into(), "token 32: expected vitrine.model.digest=64HEX, found the end"),
-            (swap("quiet", "initrd=initrd quiet"), "token 13: expected quiet, found the unknown token"),
-            (format!("initrd=initrd {good} initrd=initrd"), "token 34: expected the end, found the duplicate token"),
-            (format!("{good} initrd=other"), "token 33: expected the end, found the unknown token"),
+            (good.rsplit_once(' ').unwrap().0.into(), "token 33: expected vitrine.model.digest=64HEX, found the end"),
+            (swap("quiet", "initrd=initrd quiet"), "token 14: expected quiet, found the unknown token"),
+            (format!("initrd=initrd {good} initrd=initrd"), "token 35: expected the end, found the duplicate token"),
+            (format!("{good} initrd=other"), "token 34: expected the end, found the unknown token"),
             (ADDED_BY_FIRMWARE.into(), "token 2: expected panic=-1, found the end"),
             (format!("{good}{}", " x".repeat(MAX_LEN)), "expected at most 2047 bytes, found"),
         ] {
