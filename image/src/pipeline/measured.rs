@@ -35,7 +35,7 @@ pub struct Manifest {
     pub schema: u32,
     /// Every time in the image, in seconds since 1970.
     pub source_date_epoch: u64,
-    /// Whether the guest withstands ACPI code made by its host. `false` while the kernel is Debian's.
+    /// Whether the guest withstands its host. `false` while the kernel or the firmware is Debian's (SECURITY.md).
     pub host_resistant: bool,
     /// Files of `dist/` by name; `manifest.json` and `stages.json`, which are made after it, are not among them.
     pub artifacts: BTreeMap<String, Artifact>,

@@ -273,7 +273,8 @@ fn measure(context: &Context<'_>) -> anyhow::Result<()> {
     let manifest = Manifest {
         schema: measured::SCHEMA,
         source_date_epoch: context.epoch(),
-        // Debian's kernel runs ACPI code that its host made, and such code can write to the guest's memory.
+        // Debian's kernel runs ACPI code that its host made, and such code can write to the guest's memory. Debian's
+        // firmware starts a program from any disk of the host's if it has too little memory to start the kernel.
         host_resistant: false,
         artifacts,
         boots: vec![snp, boot(Tee::Simulated)?],
