@@ -49,7 +49,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         started.elapsed(),
     );
 
-    let problems = resolve::check(&checkout.lock, &checkout.request, &root, &store)?.problems;
+    let problems = resolve::check_packages(&checkout.lock, &checkout.request, &store)?.problems;
     if let Some(first) = problems.first() {
         bail!("image.lock: {} problems, the first: {first}; `cargo xtask lock --check` names all", problems.len());
     }

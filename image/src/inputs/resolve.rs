@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 
-pub use check::{Checked, check, fetch_indexes, online};
+pub use check::{Checked, check, check_packages, fetch_indexes, online};
 pub use diff::diff;
 
 /// Largest keyring file, in bytes.
