@@ -2,7 +2,7 @@
 
 use crate::report::{self, Answer, Terminal};
 use crate::{build, workspace};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use image::files::read_bounded;
 use image::pipeline::build::Checkout;
 use image::pipeline::measured::{MAX_BOOT_FILE, MEASUREMENTS_LOCK, Measurements};
@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// Measures a build's output anew, or any files.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Flags {
     #[command(subcommand)]
     what: Option<What>,
@@ -114,6 +113,7 @@ fn vmm(text: &str) -> anyhow::Result<&'static VmmProfile> {
 
 /// Runs `measure`.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
+    ensure!(flags.what.is_none() || !(flags.check || flags.update), "--check and --update measure dist/ alone");
     match &flags.what {
         Some(What::Snp(flags)) => snp(flags),
         Some(What::Verity(flags)) => verity(flags),
