@@ -118,23 +118,16 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// Processor, system and how busy it is.
+/// Processor, system and how busy it is (proc(5)).
 fn machine() -> anyhow::Result<String> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
-    let field = |text: &str, name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or(" unknown");
-        value.trim_start_matches([':', ' ', '\t']).to_owned()
-    };
-    let (cpu, memory) = (read("/proc/cpuinfo")?, read("/proc/meminfo")?);
-    let load = read("/proc/loadavg")?;
-    Ok(format!(
-        "{}, {} cores, {} of memory, Linux {}; load average {} before the first figure.",
-        field(&cpu, "model name"),
-        std::thread::available_parallelism()?,
-        field(&memory, "MemTotal"),
-        read("/proc/sys/kernel/osrelease")?.trim_end(),
-        load.split(' ').next().unwrap_or("unknown"),
-    ))
+    let (cpu, release, load) = (read("/proc/cpuinfo")?, read("/proc/sys/kernel/osrelease")?, read("/proc/loadavg")?);
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism().context("asking for the number of cores")?;
+    // What follows the version names who built the kernel.
+    let version = release.trim_end().split('-').next().unwrap_or(&release);
+    let load = load.split(' ').next().unwrap_or(&load);
+    Ok(format!("{model}, {cores} cores, Linux {version}; load average {load} before the first figure."))
 }
 
 impl Bench {

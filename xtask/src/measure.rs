@@ -4,14 +4,20 @@ use crate::report::{self, Answer, Terminal};
 use crate::{build, workspace};
 use anyhow::{Context as _, bail, ensure};
 use image::files::read_bounded;
+use image::formats::hash;
 use image::pipeline::build::Checkout;
 use image::pipeline::measured::{MAX_BOOT_FILE, MEASUREMENTS_LOCK, Measurements};
+use measure::Sha256;
 use measure::guid::Guid;
 use measure::snp::{CpuSignature, KernelHashes, Launch, MAX_OVMF, Ovmf, SevFeatures, Shape, Step, Vcpus, VmmProfile};
 use measure::verity::Salt;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// Measures a build's output anew, or any files.
 #[derive(Debug, clap::Args)]
@@ -157,9 +163,17 @@ fn snp(flags: &SnpFlags) -> anyhow::Result<Answer> {
     let Some(cpu) = flags.vcpu_type.or(flags.vcpu_sig) else { bail!("expected --vcpu-type or --vcpu-sig") };
     let shape = Shape { vcpus: flags.vcpus, cpu, sev_features: flags.guest_features };
     let reading = || format!("reading the firmware {}", flags.ovmf.display());
-    let firmware = read_bounded(&flags.ovmf, MAX_OVMF as u64).with_context(reading)?;
+    // The kernel takes longer than all else, and as much of it is done meanwhile as can be.
+    let (firmware, kernel) = thread::scope(|scope| {
+        let kernel = flags.kernel.as_deref().map(|kernel| scope.spawn(|| digest_of(kernel)));
+        let firmware = read_bounded(&flags.ovmf, MAX_OVMF as u64).with_context(reading)?;
+        let Some(kernel) = kernel else { return anyhow::Ok((firmware, None)) };
+        let initrd = flags.initrd.as_deref().map_or_else(|| Ok(Sha256::of(&[])), digest_of)?;
+        let cmdline = KernelHashes::cmdline_digest(flags.append.as_deref().unwrap_or_default().as_encoded_bytes());
+        let kernel = kernel.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok((firmware, Some(KernelHashes { kernel, initrd, cmdline })))
+    })?;
     let ovmf = Ovmf::parse(&firmware).with_context(reading)?;
-    let kernel = flags.kernel.as_deref().map(|kernel| kernel_hashes(kernel, flags)).transpose()?;
     let launch = Launch::new(&ovmf, kernel.as_ref(), flags.vmm)
         .with_context(|| format!("measuring a launch with {}", flags.ovmf.display()))?;
     let digest = launch.before_vmsas.digest(&shape);
@@ -182,12 +196,13 @@ fn snp(flags: &SnpFlags) -> anyhow::Result<Answer> {
     Ok(Answer { yes: true, reason, text: format!("{digest}\n"), payload })
 }
 
-fn kernel_hashes(kernel: &Path, flags: &SnpFlags) -> anyhow::Result<KernelHashes> {
-    let read = |path: &Path| read_bounded(path, MAX_BOOT_FILE).with_context(|| format!("reading {}", path.display()));
-    let kernel = read(kernel)?;
-    let initrd = flags.initrd.as_deref().map(read).transpose()?;
-    let cmdline = flags.append.as_deref().unwrap_or_default();
-    Ok(KernelHashes::of(&kernel, initrd.as_deref(), cmdline.as_encoded_bytes()))
+/// The digest of a kernel or initrd, which is hashed as it is read: it need not be in memory.
+fn digest_of(path: &Path) -> anyhow::Result<Sha256> {
+    let reading = || format!("reading {}", path.display());
+    let mut file = File::open(path).with_context(reading)?.take(MAX_BOOT_FILE + 1);
+    let (size, sha256) = hash::copy(&mut file, &mut io::sink()).with_context(reading)?;
+    ensure!(size <= MAX_BOOT_FILE, "{}: expected at most {MAX_BOOT_FILE} bytes, found more", path.display());
+    Ok(sha256)
 }
 
 /// One line per page.

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use image::files::read_bounded;
+use image::pipeline::measured::MAX_BOOT_FILE;
 use measure::cmdline::Tee;
 use measure::snp::{KernelHashes, Launch, LaunchDigest, Ovmf, Shape, ShapeTable, VmmProfile};
 use std::fs::File;
@@ -18,9 +19,6 @@ const RUNS: usize = 5;
 
 /// Bytes under dm-verity.
 const DATA: u64 = 1 << 30;
-
-/// Largest firmware, kernel or initrd.
-const MAX_BOOT_FILE: u64 = 1 << 28;
 
 const SEV_SNP_MEASURE: &str = "import sys\nfrom sevsnpmeasure.cli import main\nsys.exit(main())";
 
