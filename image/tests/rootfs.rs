@@ -70,6 +70,11 @@ impl World {
         world.ship_file("usr/bin/cut", b"\x7fELF\x02\x01\x01", 0o755)?;
         world.ship_file("usr/lib/systemd/system/good.service", b"ExecStart=-!/usr/bin/tool -x\n", 0o644)?;
         world.ship_file("usr/lib/systemd/system/bad.service", b"ExecStart=/usr/bin/missing\n", 0o644)?;
+        for (name, line) in
+            [("spaced", "ExecStart= \t/usr/bin/missing -x"), ("mark", "ExecStop = -"), ("reset", "ExecStart=")]
+        {
+            world.ship_file(&format!("usr/lib/systemd/system/{name}.service"), line.as_bytes(), 0o644)?;
+        }
         Ok(world)
     }
 
@@ -180,12 +185,18 @@ fn each_gate_refuses() -> anyhow::Result<()> {
         ("usr/lib/dangling", "usr/lib/dangling: it points to ../share/nothing, which is not kept"),
         ("usr/lib/loop", "usr/lib/loop: it points to loop, which is not kept"),
         ("usr/lib/systemd/system/bad.service", "bad.service: ExecStart starts /usr/bin/missing, which is not kept"),
+        (
+            "usr/lib/systemd/system/spaced.service",
+            "spaced.service: ExecStart starts /usr/bin/missing, which is not kept",
+        ),
+        ("usr/lib/systemd/system/mark.service", "mark.service: expected a program in ExecStop"),
         ("usr/lib/systemd/system/good.service", "good.service: ExecStart starts /usr/bin/tool, which is not kept"),
     ] {
         let error = world.refusal(&[keep], "");
         assert!(error.contains(expected), "{keep}: {error}");
     }
     world.compose(&["usr/lib/systemd/system/good.service", "usr/bin/tool"], "")?;
+    world.compose(&["usr/lib/systemd/system/reset.service"], "")?;
     for (add, expected) in [
         ("  - path: usr/bin\n    link: /nowhere\n    reason: x\n", "usr/bin has paths below it, but it is Symlink"),
         ("  - path: x\n    content: 0644 0:0\n    reason: x\n", "names x, but content/rootfs has no such file"),

@@ -3,6 +3,8 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
 
+#[cfg(feature = "appraise")]
+pub mod appraise;
 pub mod cmdline;
 pub mod digest;
 pub mod guid;

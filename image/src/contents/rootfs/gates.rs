@@ -115,12 +115,16 @@ fn check_libraries(
 fn check_unit(tree: &Tree, bytes: &[u8]) -> anyhow::Result<()> {
     let text = std::str::from_utf8(bytes).context("reading it as a unit")?;
     let settings = text.lines().filter_map(|line| line.split_once('='));
-    for (key, value) in settings.filter(|(key, _)| key.starts_with("Exec")) {
-        let program = value.trim_start_matches(['-', '@', ':', '+', '!', '|']).split(' ').next().unwrap_or_default();
-        if !program.is_empty() {
-            let found = tree.resolve(&TreePath::ROOT, program.as_bytes());
-            found.with_context(|| format!("{key} starts {program}, which is not kept"))?;
+    for (key, value) in settings.filter(|(key, _)| key.trim_end().starts_with("Exec")) {
+        let value = value.trim();
+        // An empty value is a reset: it takes back what the unit's other files start.
+        if value.is_empty() {
+            continue;
         }
+        let program = value.trim_start_matches(['-', '@', ':', '+', '!', '|']).split_whitespace().next();
+        let program = program.with_context(|| format!("expected a program in {key}={value}"))?;
+        let found = tree.resolve(&TreePath::ROOT, program.as_bytes());
+        found.with_context(|| format!("{key} starts {program}, which is not kept"))?;
     }
     Ok(())
 }

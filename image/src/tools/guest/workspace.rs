@@ -76,11 +76,15 @@ impl Workspace {
     }
 }
 
-/// A member's manifest without what only tests need.
+/// A member's manifest without what only tests need and without what only other programs turn on: the guest's packages
+/// ask each other for no features, so an optional dependency would be locked and reviewed for nothing.
 fn member_manifest(manifest: &Table) -> Table {
     let mut manifest = manifest.clone();
-    for key in ["dev-dependencies", "test", "bench", "example"] {
+    for key in ["dev-dependencies", "test", "bench", "example", "features"] {
         manifest.remove(key);
+    }
+    if let Some(dependencies) = manifest.get_mut("dependencies").and_then(Value::as_table_mut) {
+        dependencies.retain(|_name, value| value.get("optional").and_then(Value::as_bool) != Some(true));
     }
     manifest
 }
@@ -286,6 +290,7 @@ dependencies = [
             ("[dependencies]\nrenamed = { package = \"shared\", version = \"2\" }", &["leaf 1.0.0", "shared 2.0.0"]),
             ("[target.'cfg(unix)'.dependencies]\nshared.workspace = true", &["leaf 1.0.0", "shared 2.0.0"]),
             ("[build-dependencies]\nonly-tests = \"1\"", &["only-tests 1.0.0"]),
+            ("[dependencies]\nshared = { version = \"2\", optional = true }\n[features]\nf = [\"dep:shared\"]", &[]),
             ("", &[]),
         ] {
             let lock = reachable(LOCK, [&manifest(dependencies)]).unwrap();

@@ -1,0 +1,3 @@
+//! `vitrine`: what a user of a confidential image types.
+
+fn main() {}

@@ -1,0 +1,66 @@
+//! What rules say of evidence, whatever the evidence is.
+//!
+//! A verdict is a list of findings, one per rule, in a fixed order: nothing is left out because an earlier rule failed.
+//! A rule that could not be decided says so; it never passes by default.
+
+use std::fmt;
+
+/// One question asked of evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rule {
+    /// A stable name: lower-case words joined by `-`, in groups joined by `.`, such as `snp.policy.debug`.
+    pub id: &'static str,
+    /// What holds when it passes, as one short clause.
+    pub holds: &'static str,
+}
+
+/// The answer to a [`Rule`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It holds.
+    Passed,
+    /// It does not hold, or the evidence for it is not what it must be.
+    Failed,
+    /// Nobody looked.
+    NotPerformed {
+        /// Whether the verdict depends on it: if so, it stands in the way like a failure. It is false only where the
+        /// policy says in so many words that any value will do, or the rule has no meaning for this evidence.
+        needed: bool,
+    },
+}
+
+/// What a rule found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule.
+    pub rule: Rule,
+    /// Its answer.
+    pub outcome: Outcome,
+    /// What the evidence says, in words or hexadecimal; empty if it could not be read.
+    pub observed: String,
+    /// What was asked for; empty where the rule itself says it.
+    pub required: String,
+    /// Why it failed or was not performed; empty when it passed.
+    pub reason: String,
+}
+
+impl Finding {
+    /// Whether this finding lets a verdict be positive.
+    pub fn permits(&self) -> bool {
+        matches!(self.outcome, Outcome::Passed | Outcome::NotPerformed { needed: false })
+    }
+}
+
+/// Whole seconds since 1970, UTC. Always the caller's: nothing here reads a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub u64);
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::NotPerformed { .. } => "not performed",
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! What a client believes, and why: the policy, the evidence bundle and the verdict. Bytes in, values out: no I/O, no
+//! clock, no processes.
+
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
