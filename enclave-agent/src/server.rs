@@ -134,7 +134,8 @@ mod tests {
 
     use super::*;
 
-    const DRAIN: Duration = Duration::from_millis(300);
+    // Long enough that a busy machine does not end it before a client has had its turn.
+    const DRAIN: Duration = Duration::from_secs(2);
 
     /// Runs the server on a free port while `client` runs; gives what that returns once the server has ended.
     fn with_server<T: Send + 'static>(
@@ -264,7 +265,7 @@ mod tests {
             (answer, refused)
         });
         assert!(answer.ends_with("ok\n") && refused, "{answer} {refused}");
-        assert!(begin.elapsed() < HEAD_TIME);
+        assert!(begin.elapsed() < CONNECTION_TIME);
 
         let begin = Instant::now();
         let idle = with_server(Readiness::Ready, |at, stop| {
@@ -273,7 +274,7 @@ mod tests {
             stop.send(()).unwrap();
             idle
         });
-        assert!(begin.elapsed() >= DRAIN && begin.elapsed() < HEAD_TIME);
+        assert!(begin.elapsed() >= DRAIN && begin.elapsed() < HEAD_TIME + DRAIN);
         drop(idle);
     }
 }

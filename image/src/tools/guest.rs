@@ -15,6 +15,8 @@ use anyhow::{Context as _, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+pub(crate) use workspace::APPRAISAL;
 pub use workspace::Workspace;
 
 /// The programs, by the name of their package.

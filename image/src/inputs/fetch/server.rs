@@ -1,10 +1,9 @@
 //! A web server for tests that does what it is told, also what no server should do.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// How a path is answered.
 #[derive(Clone)]
@@ -131,7 +130,8 @@ fn serve(
     }
     stream.flush()?;
     if stall {
-        std::thread::sleep(Duration::from_secs(5));
+        // Until the client has had enough: one that waits for ever fails its test by never ending.
+        stream.read_to_end(&mut Vec::new())?;
     }
     Ok(())
 }

@@ -86,6 +86,7 @@ pub(super) fn of(stage: Stage) -> Sha256 {
 
 #[cfg(test)]
 mod tests {
+    use crate::tools::guest::APPRAISAL;
     use std::fs;
     use std::path::Path;
 
@@ -125,13 +126,11 @@ mod tests {
         let mut missing = Vec::new();
         while let Some(dir) = todo.pop() {
             for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
-                let name = path
-                    .strip_prefix(checkout)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .replace("image/src/", "")
-                    .replace("measure/src/", "");
+                let name = path.strip_prefix(checkout).unwrap().to_str().unwrap();
+                if APPRAISAL.iter().any(|left_out| name.starts_with(left_out)) {
+                    continue;
+                }
+                let name = name.replace("image/src/", "").replace("measure/src/", "");
                 if path.is_dir() {
                     todo.push(path);
                 } else if !SHAPES_NOTHING.contains(&name.as_str()) && !lists.contains(&format!("{name}\"")) {
