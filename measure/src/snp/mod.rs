@@ -25,6 +25,11 @@ mod sev_hashes;
 mod shapes;
 mod vmsa;
 
+#[cfg(feature = "appraise")]
+pub mod product;
+#[cfg(feature = "appraise")]
+pub mod report;
+
 pub use cpu::{CPU_TYPES, CpuSignature, MAX_VCPUS, ParseShapeError, SevFeatures, Shape, Vcpus};
 pub use gctx::{Gctx, LaunchDigest, PAGE, PageType, Step};
 pub use launch::{BeforeVmsas, Launch, LaunchError};
