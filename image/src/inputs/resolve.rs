@@ -65,7 +65,7 @@ impl Resolver<'_> {
         old: Option<&Lock>,
         only: Option<&str>,
     ) -> anyhow::Result<(Lock, Vec<String>)> {
-        let (new, notes) = self.resolve(request)?;
+        let (new, notes) = self.resolve(request, old)?;
         let new = keep_stamps(old, new);
         let lock = match only {
             None => new,
@@ -77,11 +77,12 @@ impl Resolver<'_> {
         Ok((lock, notes))
     }
 
-    fn resolve(&self, request: &Request) -> anyhow::Result<(Lock, Vec<String>)> {
+    fn resolve(&self, request: &Request, old: Option<&Lock>) -> anyhow::Result<(Lock, Vec<String>)> {
         let mut states = Vec::new();
         let mut notes = Vec::new();
         for (name, archive) in &request.archives {
-            let state = self.state(name, archive).with_context(|| format!("verifying the archive {name}"))?;
+            let locked = old.and_then(|old| old.archives.iter().find(|locked| locked.name == *name));
+            let state = self.state(name, archive, locked).with_context(|| format!("verifying the archive {name}"))?;
             if state.release.valid_until.is_some_and(|until| until < self.now) {
                 let days = (self.now - state.release.date) / 86_400;
                 notes.push(format!("the mirrors' state of {name} is {days} days old and past its Valid-Until"));
@@ -97,16 +98,30 @@ impl Resolver<'_> {
         Ok((Lock { source_date_epoch, request_sha256, archives, packages, files }, notes))
     }
 
-    /// Fetches and verifies an archive's current state.
-    fn state(&self, name: &str, archive: &request::Archive) -> anyhow::Result<State> {
+    /// Fetches and verifies an archive's current state, which is not older than the locked one if that is in the store:
+    /// an old state is signed as well as a new one, and its packages lack what has been fixed since.
+    fn state(&self, name: &str, archive: &request::Archive, locked: Option<&lock::Archive>) -> anyhow::Result<State> {
         let start = Instant::now();
         let (suite, component) = (&archive.suite, &archive.component);
         let keyring = keyring(self.root, archive)?;
+        let locked = match locked.filter(|locked| locked.suite == *suite) {
+            Some(locked) => self.store.read(&locked.inrelease_sha256, MAX_INRELEASE)?,
+            None => None,
+        };
+        let oldest = match locked {
+            Some(inrelease) => Release::verify(&inrelease, &keyring, suite, self.now).context("the locked state")?.date,
+            None => 0,
+        };
         let client = Client::new(self.mirrors.patience);
         let mut refused = Vec::new();
         for url in self.mirrors.pool(name, &format!("dists/{suite}/InRelease")) {
             let verified = client.unverified(&url, MAX_INRELEASE).and_then(|inrelease| {
                 let release = Release::verify(&inrelease, &keyring, suite, self.now)?;
+                let date = release.date;
+                ensure!(
+                    date >= oldest,
+                    "its Date is {date}, older than the locked state's {oldest}: a mirror that lags"
+                );
                 Ok((inrelease, release))
             });
             let (inrelease, release) = match verified {

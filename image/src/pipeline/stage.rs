@@ -7,13 +7,13 @@
 
 use crate::files::remove_tree;
 use crate::formats::listing::Listing;
-use crate::progress::Progress;
+use crate::progress::{Progress, Unit};
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
 use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -189,7 +189,14 @@ impl Cache {
         fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
         let lock_path = dir.join(format!("{input}.lock"));
         let lock = File::create(&lock_path).with_context(|| format!("creating {}", lock_path.display()))?;
-        lock.lock().with_context(|| format!("locking {}", lock_path.display()))?;
+        if let Err(refused) = lock.try_lock() {
+            let locking = || format!("locking {}", lock_path.display());
+            let TryLockError::WouldBlock = refused else { return Err(refused).with_context(locking) };
+            let waiting = progress.bar("wait", 1, Unit::Items);
+            waiting.note(&format!("another run makes the stage {}", stage.name()));
+            lock.lock().with_context(locking)?;
+            progress.done("wait", &format!("another run has made the stage {}", stage.name()), started.elapsed());
+        }
 
         let entry = dir.join(input.to_string());
         let record = |output| Record { stage, input, output, inputs };

@@ -194,12 +194,15 @@ fn an_archive_state_is_verified_before_it_is_used() {
     let inrelease = |signer| Reply::File(sign(&release(&world.packages_xz), &key(signer), WELL).into_bytes());
     let by_hash: &'static str = format!("/dists/trixie/main/binary-amd64/by-hash/SHA256/{}", Sha256::of(&good)).leak();
     let plain = "/dists/trixie/main/binary-amd64/Packages.xz";
-    for (signer, path, packages, expected) in [
-        (2, by_hash, good.clone(), None),
-        (2, plain, good.clone(), None),
-        (4, by_hash, good.clone(), Some("not a key of the keyring")),
-        (2, by_hash, wrong, Some("expected SHA-256")),
-        (2, plain, [good, vec![0]].concat(), Some("bytes, the server announces")),
+    let newer = release(&good).replace("07:55:41", "07:55:42");
+    for (signer, path, packages, locked, expected) in [
+        (2, by_hash, good.clone(), None, None),
+        (2, plain, good.clone(), None, None),
+        (2, by_hash, good.clone(), Some(release(&good)), None),
+        (4, by_hash, good.clone(), None, Some("not a key of the keyring")),
+        (2, by_hash, wrong, None, Some("expected SHA-256")),
+        (2, plain, [good.clone(), vec![0]].concat(), None, Some("bytes, the server announces")),
+        (2, by_hash, good, Some(newer), Some("older than the locked state's 1789199742: a mirror that lags")),
     ] {
         let server = Server::new([("/dists/trixie/InRelease", inrelease(signer)), (path, Reply::File(packages))]);
         let mut mirrors = Mirrors::new(&world.request);
@@ -215,7 +218,11 @@ fn an_archive_state_is_verified_before_it_is_used() {
             now: DATE,
             progress: &Silent,
         };
-        match (resolver.state("debian", &world.request.archives["debian"]), expected) {
+        let locked = locked.map(|text| {
+            let inrelease_sha256 = store.put(sign(&text, &key(2), WELL).as_bytes()).unwrap();
+            lock::Archive { inrelease_sha256, ..world.lock.archives[0].clone() }
+        });
+        match (resolver.state("debian", &world.request.archives["debian"], locked.as_ref()), expected) {
             (Ok(state), None) => {
                 assert_eq!(state.index.packages.len(), 4);
                 assert_eq!(state.lock, world.lock.archives[0]);
