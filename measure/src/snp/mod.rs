@@ -26,6 +26,8 @@ mod shapes;
 mod vmsa;
 
 #[cfg(feature = "appraise")]
+pub mod appraise;
+#[cfg(feature = "appraise")]
 pub mod product;
 #[cfg(feature = "appraise")]
 pub mod report;

@@ -1,0 +1,8 @@
+//! The rules over a report.
+
+mod requirements;
+
+pub use requirements::{
+    AuthorKey, BitDemand, Chips, Demand, IdBlock, Identity, Permit, PlatformBits, PolicyBits, ProductTerms, Products,
+    Requirements, SigningKeys, Terms,
+};
