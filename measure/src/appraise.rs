@@ -3,6 +3,10 @@
 //! A verdict is a list of findings, one per rule, in a fixed order: nothing is left out because an earlier rule failed.
 //! A rule that could not be decided says so; it never passes by default.
 
+mod time;
+
+pub use time::ParseTimeError;
+
 use std::fmt;
 
 /// One question asked of evidence.
