@@ -49,6 +49,36 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// It holds of what was observed.
+    pub fn passed(rule: Rule, observed: impl Into<String>, required: impl Into<String>) -> Self {
+        Self::new(rule, Outcome::Passed, observed.into(), required.into(), String::new())
+    }
+
+    /// It does not hold, for this reason.
+    pub fn failed(
+        rule: Rule,
+        observed: impl Into<String>,
+        required: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self::new(rule, Outcome::Failed, observed.into(), required.into(), reason.into())
+    }
+
+    /// It cannot be decided before `first` passes.
+    pub fn waits_for(rule: Rule, first: Rule) -> Self {
+        let reason = format!("undecided until {} passes", first.id);
+        Self::new(rule, Outcome::NotPerformed { needed: true }, String::new(), String::new(), reason)
+    }
+
+    /// Nobody asked, or it has no meaning for this evidence: the reason says which.
+    pub fn not_asked(rule: Rule, observed: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(rule, Outcome::NotPerformed { needed: false }, observed.into(), String::new(), reason.into())
+    }
+
+    fn new(rule: Rule, outcome: Outcome, observed: String, required: String, reason: String) -> Self {
+        Self { rule, outcome, observed, required, reason }
+    }
+
     /// Whether this finding lets a verdict be positive.
     pub fn permits(&self) -> bool {
         matches!(self.outcome, Outcome::Passed | Outcome::NotPerformed { needed: false })

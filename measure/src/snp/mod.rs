@@ -28,6 +28,8 @@ mod vmsa;
 #[cfg(feature = "appraise")]
 pub mod appraise;
 #[cfg(feature = "appraise")]
+pub mod chain;
+#[cfg(feature = "appraise")]
 pub mod product;
 #[cfg(feature = "appraise")]
 pub mod report;
