@@ -4,5 +4,5 @@ mod requirements;
 
 pub use requirements::{
     AuthorKey, BitDemand, Chips, Demand, IdBlock, Identity, Permit, PlatformBits, PolicyBits, ProductTerms, Products,
-    Requirements, SigningKeys, Terms,
+    Requirements, RevocationList, SigningKeys, Terms,
 };
