@@ -11,9 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Requirements {
     /// Which products are accepted, each with what is asked of it.
     pub products: Products,
-    /// Whether the verdict depends on the root's list of revoked certificates when there is none. One that is there
-    /// always counts.
-    pub revocation_list: RevocationList,
+    /// Whether a chain without the root's list of revoked certificates is accepted. A list that is there always counts.
+    pub missing_crl: Permit,
     /// Which kind of key may sign.
     pub signing_key: SigningKeys,
     /// Which chips.
@@ -54,15 +53,6 @@ pub enum Permit {
     Refused,
     /// It is accepted.
     Accepted,
-}
-
-/// Whether a list of revoked certificates has to be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RevocationList {
-    /// Without it there is no positive verdict.
-    Needed,
-    /// Without it nobody looks whether a certificate was revoked.
-    NotNeeded,
 }
 
 /// For each product whether it is accepted.

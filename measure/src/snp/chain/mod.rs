@@ -71,3 +71,6 @@ pub fn examine(
     let _ = (chain, report, roots, demands, now);
     (Vec::new(), None)
 }
+
+/// Every rule that [`examine`] asks, in its order.
+pub const RULES: [crate::appraise::Rule; 0] = [];
