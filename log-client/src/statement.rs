@@ -13,7 +13,7 @@ pub use events::{
     FleetPredicate, InForce, KeyAdd, KeyRevoke, MAX_VALIDITY, Rebuild, Rebuilt, Role, Status, TcbMinimum,
 };
 pub use number::MAX_INTEGER;
-pub use release::{LaunchPolicy, Product, Release, TokenAccess, shape_name};
+pub use release::{LaunchPolicy, Release, TokenAccess, shape_name};
 pub use version::{ParseVersionError, Version};
 
 use crate::dsse::{MAX_ENVELOPE, first_difference};

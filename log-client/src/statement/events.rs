@@ -1,11 +1,12 @@
 //! What happens to releases, keys and the fleet after they exist.
 
 use super::number::{integer, integer_or_null, time};
-use super::release::{MAX_PRODUCTS, Product};
+use super::release::MAX_PRODUCTS;
 use super::{MAX_TEXT, StatementError, Subject, Version, require, require_one_subject};
 use crate::base64;
 use crate::keys::{KeyId, PublicKey};
 use measure::appraise::Time;
+use measure::snp::product::{Product, TcbVersion};
 use measure::{Sha1, Sha256};
 use serde::{Deserialize, Serialize};
 
@@ -53,16 +54,8 @@ pub struct Status {
 pub struct TcbMinimum {
     /// The product.
     pub product: Product,
-    /// FMC; 0 on products that have none.
-    pub fmc: u8,
-    /// Boot loader.
-    pub boot_loader: u8,
-    /// TEE.
-    pub tee: u8,
-    /// SNP firmware.
-    pub snp: u8,
-    /// Microcode.
-    pub microcode: u8,
+    /// No component may be less.
+    pub tcb: TcbVersion,
 }
 
 /// A key that signs releases, and which ones.

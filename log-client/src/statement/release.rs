@@ -6,6 +6,8 @@ use measure::Sha1;
 use measure::Sha256;
 use measure::appraise::Time;
 use measure::cmdline::{MAX_LEN, Tee};
+use measure::snp::product::Product;
+use measure::snp::report::GuestPolicy;
 use measure::snp::{CPU_TYPES, ShapeRow, ShapeTable, ShapeTableError, ShapeTableSource};
 use measure::verity::VerityRoot;
 use serde::{Deserialize, Serialize};
@@ -60,26 +62,15 @@ pub enum TokenAccess {
     Oblivious,
 }
 
-/// A line of processors with one root of trust.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Product {
-    /// Third generation.
-    Milan,
-    /// Fourth generation; Bergamo and Siena, too.
-    Genoa,
-    /// Fifth generation.
-    Turin,
-}
-
 /// The launch policy on one product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LaunchPolicy {
     /// The product.
     pub product: Product,
-    /// POLICY, exactly (AMD 56860, section 4.3).
-    #[serde(deserialize_with = "integer")]
-    pub policy: u64,
+    /// POLICY, exactly.
+    #[serde(with = "policy")]
+    pub policy: GuestPolicy,
 }
 
 impl Release {
@@ -127,6 +118,20 @@ impl Release {
 pub fn shape_name(row: &ShapeRow) -> String {
     let name = CPU_TYPES.iter().find(|(_, signature)| *signature == row.cpu).map_or("unnamed", |(name, _)| name);
     format!("{} vCPUs of {} ({name}), SEV_FEATURES {}", row.vcpus.count(), row.cpu, row.sev_features)
+}
+
+mod policy {
+    use crate::statement::number::integer;
+    use measure::snp::report::GuestPolicy;
+    use serde::{Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(policy: &GuestPolicy, serializer: S) -> Result<S::Ok, S::Error> {
+        policy.0.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GuestPolicy, D::Error> {
+        integer(deserializer).map(GuestPolicy)
+    }
 }
 
 mod tee {

@@ -3,6 +3,8 @@ use crate::keys::{KeyId, PublicKey, SigningKey};
 use measure::Digest;
 use measure::appraise::Time;
 use measure::cmdline::Tee;
+use measure::snp::product::{Product, TcbVersion};
+use measure::snp::report::GuestPolicy;
 use measure::snp::{BeforeVmsas, LaunchDigest, ShapeTable, VmmProfile};
 use measure::verity::VerityRoot;
 
@@ -29,8 +31,8 @@ fn release() -> Statement {
         model_sha256: model,
         snp: ShapeTable::new(&before_vmsas).source().clone(),
         launch_policies: vec![
-            LaunchPolicy { product: Product::Genoa, policy: 0x3_0000 },
-            LaunchPolicy { product: Product::Turin, policy: 0x3_0000 },
+            LaunchPolicy { product: Product::Genoa, policy: GuestPolicy(0x3_0000) },
+            LaunchPolicy { product: Product::Turin, policy: GuestPolicy(0x3_0000) },
         ],
     };
     let subjects = vec![Subject::new("vmlinuz", Sha256::of(b"kernel")), Subject::new("initrd", Sha256::of(b"initrd"))];
@@ -38,7 +40,8 @@ fn release() -> Statement {
 }
 
 fn status() -> Statement {
-    let minimum = TcbMinimum { product: Product::Genoa, fmc: 0, boot_loader: 9, tee: 0, snp: 21, microcode: 72 };
+    let tcb = TcbVersion { fmc: 0, boot_loader: 9, tee: 0, snp: 21, microcode: 72 };
+    let minimum = TcbMinimum { product: Product::Genoa, tcb };
     let predicate = Status {
         sequence: 1,
         issued_at: Time(1_790_000_000),

@@ -4,6 +4,7 @@ use core::fmt;
 
 /// A processor family whose reports are appraised, as AMD's key distribution service names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Product {
     /// EPYC 7003 (family 19h, models 00h to 0fh).
     Milan,
@@ -69,6 +70,7 @@ impl fmt::Display for Product {
 /// The security versions of what is trusted on a chip, by component: eight bytes in a report (AMD 56860, TCB_VERSION),
 /// one extension each in a certificate. Deliberately without an order: versions are compared component by component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct TcbVersion {
     /// FMC firmware; Turin only, 0 elsewhere.
     pub fmc: u8,
