@@ -138,6 +138,11 @@ impl Undecided {
     pub(super) fn by(rule: &str) -> Self {
         Self(format!("{rule} did not pass"))
     }
+
+    /// For another reason.
+    pub(super) fn because(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
 }
 
 /// That reports of this version cannot say what is asked for.

@@ -224,7 +224,7 @@ fn csp_id(case: &Case<'_>) -> Result<Answer, Undecided> {
         (SigningKey::Vlek, SigningKeys::VcekOnly) => Err(Undecided::by("snp.report.signing-key-accepted")),
         (SigningKey::Vlek, SigningKeys::VcekOrVlek { csp_ids }) => {
             let Some(csp_id) = case.endorsement.and_then(|endorsement| endorsement.csp.as_ref()) else {
-                return Err(Undecided::by("a rule about the certificates or the signature"));
+                return Err(Undecided::because("no certificate that passed names a provider"));
             };
             Ok(Answer::to(csp_ids, csp_id, |accepted, observed| {
                 let required = one_of(accepted.iter());

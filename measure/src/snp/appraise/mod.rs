@@ -14,6 +14,8 @@ mod platform;
 mod policy;
 mod requirements;
 mod tcb;
+#[cfg(test)]
+mod tests;
 
 pub use requirements::{
     AuthorKey, BitDemand, Chips, Demand, IdBlock, Identity, Permit, PlatformBits, PolicyBits, ProductTerms, Products,
