@@ -259,3 +259,142 @@ impl<'a> Report<'a> {
         flags.into_iter().chain(bytes).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ops::Range;
+
+    /// Every byte, and what reads it, typed in once more. CPUID_STEP (18ah) decides nothing.
+    const LAYOUT: &[(Range<usize>, &str)] = &[
+        (0x004..0x008, "guest_svn"),
+        (0x008..0x010, "policy"),
+        (0x010..0x020, "family_id"),
+        (0x020..0x030, "image_id"),
+        (0x030..0x034, "vmpl"),
+        (0x034..0x038, "signature_algorithm"),
+        (0x038..0x040, "current_tcb"),
+        (0x040..0x048, "platform_info"),
+        (0x048..0x04c, "key_info"),
+        (0x04c..0x050, "reserved_in_use"),
+        (0x050..0x090, "report_data"),
+        (0x090..0x0c0, "measurement"),
+        (0x0c0..0x0e0, "host_data"),
+        (0x0e0..0x110, "id_key_digest"),
+        (0x110..0x140, "author_key_digest"),
+        (0x140..0x160, "report_id"),
+        (0x160..0x180, "report_id_ma"),
+        (0x180..0x188, "reported_tcb"),
+        (0x188..0x18a, "product"),
+        (0x18a..0x18b, ""),
+        (0x18b..0x1a0, "reserved_in_use"),
+        (0x1a0..0x1e0, "chip_id"),
+        (0x1e0..0x1e8, "committed_tcb"),
+        (0x1e8..0x1eb, "current_firmware"),
+        (0x1eb..0x1ec, "reserved_in_use"),
+        (0x1ec..0x1ef, "committed_firmware"),
+        (0x1ef..0x1f0, "reserved_in_use"),
+        (0x1f0..0x1f8, "launch_tcb"),
+        (0x1f8..0x200, "launch_mitigations"),
+        (0x200..0x208, "current_mitigations"),
+        (0x208..0x2a0, "reserved_in_use"),
+        (0x2a0..0x4a0, "signature"),
+    ];
+
+    fn fields(report: &Report<'_>) -> Vec<(&'static str, String)> {
+        vec![
+            ("guest_svn", report.guest_svn().to_string()),
+            ("policy", report.policy().to_string()),
+            ("family_id", report.family_id().to_string()),
+            ("image_id", report.image_id().to_string()),
+            ("vmpl", report.vmpl().to_string()),
+            ("signature_algorithm", report.signature_algorithm().to_string()),
+            ("current_tcb", format!("{:?}", report.current_tcb())),
+            ("platform_info", report.platform_info().to_string()),
+            ("key_info", report.key_info().to_string()),
+            ("report_data", report.report_data().to_string()),
+            ("measurement", report.measurement().to_string()),
+            ("host_data", report.host_data().to_string()),
+            ("id_key_digest", report.id_key_digest().to_string()),
+            ("author_key_digest", report.author_key_digest().to_string()),
+            ("report_id", report.report_id().to_string()),
+            ("report_id_ma", report.report_id_ma().to_string()),
+            ("reported_tcb", format!("{:?}", report.reported_tcb())),
+            ("product", format!("{:?}", report.product())),
+            ("chip_id", report.chip_id().to_string()),
+            ("committed_tcb", format!("{:?}", report.committed_tcb())),
+            ("current_firmware", report.current_firmware().to_string()),
+            ("committed_firmware", report.committed_firmware().to_string()),
+            ("launch_tcb", format!("{:?}", report.launch_tcb())),
+            ("launch_mitigations", format!("{:?}", report.launch_mitigations())),
+            ("current_mitigations", format!("{:?}", report.current_mitigations())),
+            ("reserved_in_use", format!("{:?}", report.reserved_in_use())),
+            ("signature", format!("{:?}", report.signature())),
+        ]
+    }
+
+    /// Which fields change when a byte does; the key flags' reserved bits belong to two.
+    fn read_by(version: u8, at: usize) -> Vec<&'static str> {
+        let mut bytes = [0; REPORT_BYTES];
+        bytes[0] = version;
+        let before = fields(&Report::parse(&bytes).expect("a known version"));
+        bytes[at] = 1;
+        let after = fields(&Report::parse(&bytes).expect("the version did not change"));
+        before.into_iter().zip(after).filter(|(before, after)| before != after).map(|(before, _)| before.0).collect()
+    }
+
+    #[test]
+    fn every_byte_is_read_by_one_field() {
+        let mut next = 4;
+        for (range, name) in LAYOUT {
+            assert_eq!(range.start, next, "{name}");
+            next = range.end;
+            for at in range.clone() {
+                let read: Vec<_> =
+                    read_by(5, at).into_iter().filter(|field| *name != "key_info" || field == name).collect();
+                assert_eq!(read.concat(), *name, "at {at:#x}");
+            }
+        }
+        assert_eq!(next, REPORT_BYTES);
+    }
+
+    #[test]
+    fn older_versions_reserve_what_newer_ones_use() {
+        for (version, at, name) in [
+            (2, 0x188, "reserved_in_use"),
+            (2, 0x18a, "reserved_in_use"),
+            (3, 0x188, "product"),
+            (3, 0x1f8, "reserved_in_use"),
+            (4, 0x189, "product"),
+            (4, 0x207, "reserved_in_use"),
+        ] {
+            assert_eq!(read_by(version, at), [name], "version {version} at {at:#x}");
+        }
+    }
+
+    #[test]
+    fn signed_part_and_signature_are_the_whole() {
+        let mut bytes: [u8; REPORT_BYTES] = core::array::from_fn(|at| at as u8);
+        bytes[..4].copy_from_slice(&[3, 0, 0, 0]);
+        let report = Report::parse(&bytes).expect("version 3");
+        assert_eq!([report.signed().as_slice(), report.signature()].concat(), bytes);
+        assert_eq!(report.current_firmware(), FirmwareVersion { major: 0xea, minor: 0xe9, build: 0xe8 });
+        assert_eq!(report.policy().0, 0x0f0e_0d0c_0b0a_0908);
+        assert_eq!(report.policy().abi(), AbiVersion { major: 9, minor: 8 });
+    }
+
+    #[test]
+    fn key_flags() {
+        for (flags, author, masked, key, reserved) in [
+            (0b0_0001, true, false, SigningKey::Vcek, 0),
+            (0b0_0110, false, true, SigningKey::Vlek, 0),
+            (0b1_1100, false, false, SigningKey::None, 0),
+            (0b1_1000, false, false, SigningKey::Reserved(6), 0),
+            (0x8000_0020, false, false, SigningKey::Vcek, 0x8000_0020),
+        ] {
+            let info = KeyInfo(flags);
+            let found = (info.author_key_enabled(), info.chip_key_masked(), info.signing_key(), info.reserved());
+            assert_eq!(found, (author, masked, key, reserved), "{info}");
+        }
+    }
+}
