@@ -9,6 +9,8 @@ pub mod cmdline;
 pub mod digest;
 pub mod guid;
 pub mod snp;
+#[cfg(feature = "tdx")]
+pub mod tdx;
 pub mod verity;
 
 pub use digest::{Digest, ParseDigestError, Sha1, Sha256, Sha384};
