@@ -569,3 +569,13 @@ fn ids_are_unique_and_well_formed() {
         );
     }
 }
+
+#[test]
+fn the_documented_rules_are_these() {
+    let text = include_str!("../../../../docs/formats.md");
+    let (_, section) = text.split_once("\n## SEV-SNP reports").expect("the section");
+    let section = section.split("\n## ").next().expect("a section");
+    let documented = section.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0));
+    let these = GROUPS.iter().copied().flatten().map(|check| check.rule.id);
+    assert_eq!(documented.collect::<Vec<_>>(), these.collect::<Vec<_>>());
+}
