@@ -2,3 +2,14 @@
 //! clock, no processes.
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
+
+pub mod appraise;
+pub mod bundle;
+pub mod policy;
+mod release;
+pub mod verdict;
+
+pub use appraise::{Request, appraise};
+pub use bundle::Bundle;
+pub use policy::Policy;
+pub use verdict::Verdict;

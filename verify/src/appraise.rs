@@ -1,0 +1,129 @@
+//! From evidence and policy to the verdict.
+
+use crate::bundle::{Bundle, Evidence, SnpEvidence, TdxEvidence};
+use crate::policy::{Policy, Section};
+use crate::release::{self, Claims};
+use crate::verdict::{Subject, Verdict, undecided};
+use measure::appraise::{Finding, Outcome, Rule, Time};
+use measure::cmdline::Tee;
+use measure::snp::appraise::{Demand, Permit};
+use measure::snp::chain::{Chain, Origin, Roots};
+use measure::{Digest, Sha256, snp};
+
+const KIND: Rule = Rule { id: "evidence.kind", holds: "the policy accepts evidence of this kind" };
+const HARDWARE: Rule = Rule { id: "evidence.hardware", holds: "the hardware is real" };
+
+/// What is to be judged, and what only the caller knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The evidence and what came with it.
+    pub bundle: &'a Bundle,
+    /// The release that the caller has from elsewhere, if any; it must be the bundle's, byte for byte.
+    pub release: Option<&'a [u8]>,
+    /// What the guest must have put into the evidence: [`Demand::Any`] for evidence that is not of a session of ours.
+    pub report_data: &'a Demand<Digest<64>>,
+    /// The only clock.
+    pub now: Time,
+}
+
+/// Everything that the rules found of one kind of evidence.
+struct Found {
+    rules: Vec<Rule>,
+    findings: Vec<Finding>,
+    evidence: String,
+    sha256: Sha256,
+    matched: Option<String>,
+    origin: Option<Origin>,
+}
+
+/// Judges evidence. `roots` are AMD's unless the program is one that may know simulated hardware.
+pub fn appraise(request: &Request<'_>, policy: &Policy, roots: &Roots) -> Verdict {
+    let claims = release::claims(request.bundle);
+    let mut found = match &request.bundle.evidence {
+        Evidence::Snp(evidence) => snp_report(evidence, request, policy, &claims, roots),
+        Evidence::Tdx(evidence) => tdx_quote(evidence),
+    };
+    found.rules.extend(release::rules());
+    let tee = found.origin.map(|origin| match (origin, &request.bundle.evidence) {
+        (Origin::Simulated, _) => Tee::Simulated,
+        (Origin::Hardware, Evidence::Snp(_)) => Tee::Snp,
+        (Origin::Hardware, Evidence::Tdx(_)) => Tee::Tdx,
+    });
+    found.findings.extend(release::examine(request, policy, &claims, tee));
+    let subject = Subject {
+        evidence: found.evidence,
+        evidence_sha256: found.sha256,
+        matched: found.matched,
+        policy: policy.name.clone(),
+        policy_sha256: policy.sha256,
+        as_of: request.now,
+    };
+    Verdict::new(&found.rules, found.findings, subject, found.origin)
+}
+
+fn snp_report(
+    SnpEvidence { report, leaf, ask, ark, crl }: &SnpEvidence,
+    request: &Request<'_>,
+    policy: &Policy,
+    claims: &Claims,
+    roots: &Roots,
+) -> Found {
+    let rules: Vec<_> = [KIND, HARDWARE].into_iter().chain(snp::appraise::rules()).collect();
+    let sha256 = Sha256::of(report);
+    let Section::Accepted(terms) = &policy.snp else {
+        let findings = refused(&rules, "SEV-SNP");
+        let evidence = "SEV-SNP report".into();
+        return Found { rules, findings, evidence, sha256, matched: None, origin: None };
+    };
+    let mut requirements = terms.requirements.clone();
+    requirements.identity.report_data = request.report_data.clone();
+    claims.complete(&mut requirements);
+    let evidence = snp::appraise::Evidence { report, chain: Chain { ark, ask, leaf, crl: crl.as_deref() } };
+    let appraisal = snp::appraise::appraise(&evidence, roots, &requirements, request.now);
+    let facts = appraisal.facts;
+    let origin = facts.endorsement.map(|endorsement| endorsement.origin);
+    let mut findings = vec![accepted("SEV-SNP"), hardware(origin, policy.simulated)];
+    findings.extend(appraisal.findings);
+    let evidence = match (facts.report, facts.product) {
+        (Some(report), Some(product)) => {
+            format!("SEV-SNP report, version {}, {product}, chip {:#}", report.version().number(), report.chip_id())
+        }
+        _ => "SEV-SNP report that cannot be read".into(),
+    };
+    Found { rules, findings, evidence, sha256, matched: facts.launched, origin }
+}
+
+fn tdx_quote(TdxEvidence { quote, collateral: _ }: &TdxEvidence) -> Found {
+    let rules = vec![KIND, HARDWARE];
+    let findings = refused(&rules, "TDX");
+    Found { rules, findings, evidence: "TDX quote".into(), sha256: Sha256::of(quote), matched: None, origin: None }
+}
+
+/// What there is to say of evidence that the policy does not want at all.
+fn refused(rules: &[Rule], kind: &str) -> Vec<Finding> {
+    let reason = "the policy refuses evidence of this kind".into();
+    let failed = Finding { observed: kind.into(), outcome: Outcome::Failed, reason, ..accepted(kind) };
+    let others = rules.iter().filter(|rule| **rule != KIND);
+    [failed].into_iter().chain(others.map(|rule| undecided(*rule, "evidence.kind did not pass"))).collect()
+}
+
+fn accepted(kind: &str) -> Finding {
+    let (required, reason) = (String::new(), String::new());
+    Finding { rule: KIND, outcome: Outcome::Passed, observed: kind.into(), required, reason }
+}
+
+/// Simulated hardware passes only where program and policy both know it, and the verdict then says so.
+fn hardware(origin: Option<Origin>, simulated: Permit) -> Finding {
+    let (outcome, observed, reason) = match (origin, simulated) {
+        (None, _) => return undecided(HARDWARE, "who signed is not known"),
+        (Some(Origin::Hardware), _) => (Outcome::Passed, "hardware", ""),
+        (Some(Origin::Simulated), _) if cfg!(not(feature = "simulated-hardware")) => {
+            (Outcome::Failed, "simulated", "this program is not one that may know simulated hardware")
+        }
+        (Some(Origin::Simulated), Permit::Accepted) => (Outcome::NotPerformed { needed: false }, "simulated", ""),
+        (Some(Origin::Simulated), Permit::Refused) => {
+            (Outcome::Failed, "simulated", "the policy refuses simulated hardware")
+        }
+    };
+    Finding { rule: HARDWARE, outcome, observed: observed.into(), required: "hardware".into(), reason: reason.into() }
+}
