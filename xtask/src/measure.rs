@@ -9,7 +9,9 @@ use image::pipeline::build::Checkout;
 use image::pipeline::measured::{MAX_BOOT_FILE, MEASUREMENTS_LOCK, Measurements};
 use measure::Sha256;
 use measure::guid::Guid;
-use measure::snp::{CpuSignature, KernelHashes, Launch, MAX_OVMF, Ovmf, SevFeatures, Shape, Step, Vcpus, VmmProfile};
+use measure::snp::{
+    CpuSignature, FirmwareLaunch, KernelHashes, MAX_OVMF, Ovmf, SevFeatures, Shape, Step, Vcpus, VmmProfile,
+};
 use measure::verity::Salt;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -164,18 +166,18 @@ fn snp(flags: &SnpFlags) -> anyhow::Result<Answer> {
     let shape = Shape { vcpus: flags.vcpus, cpu, sev_features: flags.guest_features };
     let reading = || format!("reading the firmware {}", flags.ovmf.display());
     // The kernel takes longer than all else, and as much of it is done meanwhile as can be.
-    let (firmware, kernel) = thread::scope(|scope| {
+    let (launch, kernel) = thread::scope(|scope| {
         let kernel = flags.kernel.as_deref().map(|kernel| scope.spawn(|| digest_of(kernel)));
         let firmware = read_bounded(&flags.ovmf, MAX_OVMF as u64).with_context(reading)?;
-        let Some(kernel) = kernel else { return anyhow::Ok((firmware, None)) };
+        let measuring = || format!("measuring a launch with {}", flags.ovmf.display());
+        let ovmf = Ovmf::parse(&firmware).with_context(reading)?;
+        let launch = FirmwareLaunch::new(&ovmf).with_context(measuring)?;
         let initrd = flags.initrd.as_deref().map_or_else(|| Ok(Sha256::of(&[])), digest_of)?;
         let cmdline = KernelHashes::cmdline_digest(flags.append.as_deref().unwrap_or_default().as_encoded_bytes());
-        let kernel = kernel.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-        Ok((firmware, Some(KernelHashes { kernel, initrd, cmdline })))
+        let kernel = kernel.map(|kernel| kernel.join().unwrap_or_else(|panic| resume_unwind(panic))).transpose()?;
+        let kernel = kernel.map(|kernel| KernelHashes { kernel, initrd, cmdline });
+        anyhow::Ok((launch.with(kernel.as_ref(), flags.vmm).with_context(measuring)?, kernel))
     })?;
-    let ovmf = Ovmf::parse(&firmware).with_context(reading)?;
-    let launch = Launch::new(&ovmf, kernel.as_ref(), flags.vmm)
-        .with_context(|| format!("measuring a launch with {}", flags.ovmf.display()))?;
     let digest = launch.before_vmsas.digest(&shape);
     let mut payload = serde_json::json!({
         "launch_digest_sha384": digest,

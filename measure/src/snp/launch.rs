@@ -45,13 +45,21 @@ pub struct BeforeVmsas {
     pub vmm: &'static VmmProfile,
 }
 
-impl Launch {
-    /// Measures everything but the VMSA pages.
-    pub fn new(ovmf: &Ovmf<'_>, kernel: Option<&KernelHashes>, vmm: &'static VmmProfile) -> Result<Self, LaunchError> {
+/// A launch measured up to the end of the firmware's own pages, which do not depend on what it will boot.
+#[derive(Debug, Clone)]
+pub struct FirmwareLaunch<'a> {
+    ovmf: &'a Ovmf<'a>,
+    sections: &'a [Section],
+    ap_reset: u32,
+    gctx: Gctx,
+    steps: Vec<Step>,
+}
+
+impl<'a> FirmwareLaunch<'a> {
+    /// Measures the firmware's pages.
+    pub fn new(ovmf: &'a Ovmf<'a>) -> Result<Self, LaunchError> {
         let sections = ovmf.sections().ok_or(LaunchError::NotForSnp { missing: "SEV metadata" })?;
         let ap_reset = ovmf.ap_reset().ok_or(LaunchError::NotForSnp { missing: "SEV-ES reset address" })?;
-        let hashes_page = kernel.map(|kernel| kernel.page(ovmf)).transpose()?;
-
         let mut gctx = Gctx::START;
         let mut steps = Vec::new();
         let mut previous: Option<(&[u8], Sha384)> = None;
@@ -64,6 +72,13 @@ impl Launch {
             previous = Some((page, contents));
             steps.push(gctx.update(PageType::Normal, gpa, contents));
         }
+        Ok(Self { ovmf, sections, ap_reset, gctx, steps })
+    }
+
+    /// Measures the rest but for the VMSA pages.
+    pub fn with(self, kernel: Option<&KernelHashes>, vmm: &'static VmmProfile) -> Result<Launch, LaunchError> {
+        let Self { ovmf, sections, ap_reset, mut gctx, mut steps } = self;
+        let hashes_page = kernel.map(|kernel| kernel.page(ovmf)).transpose()?;
         for &Section { gpa, size, section_type } in sections {
             let (page_type, contents) = match (section_type, &hashes_page) {
                 (SectionType::KernelHashes, Some(page)) => (PageType::Normal, Sha384::of(&page.bytes)),
@@ -76,7 +91,14 @@ impl Launch {
             let pages = (u64::from(gpa)..).step_by(PAGE).take(size as usize / PAGE);
             steps.extend(pages.map(|gpa| gctx.update(page_type, gpa, contents)));
         }
-        Ok(Self { steps, before_vmsas: BeforeVmsas { launch_digest: gctx.launch_digest, ap_reset, vmm } })
+        Ok(Launch { steps, before_vmsas: BeforeVmsas { launch_digest: gctx.launch_digest, ap_reset, vmm } })
+    }
+}
+
+impl Launch {
+    /// Measures everything but the VMSA pages.
+    pub fn new(ovmf: &Ovmf<'_>, kernel: Option<&KernelHashes>, vmm: &'static VmmProfile) -> Result<Self, LaunchError> {
+        FirmwareLaunch::new(ovmf)?.with(kernel, vmm)
     }
 
     /// Every page of the launch in order, VMSA pages included; the last one's digest is the launch digest.

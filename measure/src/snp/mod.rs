@@ -36,7 +36,7 @@ pub mod report;
 
 pub use cpu::{CPU_TYPES, CpuSignature, MAX_VCPUS, ParseShapeError, SevFeatures, Shape, Vcpus};
 pub use gctx::{Gctx, LaunchDigest, PAGE, PageType, Step};
-pub use launch::{BeforeVmsas, Launch, LaunchError};
+pub use launch::{BeforeVmsas, FirmwareLaunch, Launch, LaunchError};
 pub use ovmf::{HashTable, MAX_OVMF, Ovmf, OvmfError, Section, SectionType, TableEntry};
 pub use sev_hashes::{HashesPage, HashesPageError, KernelHashes};
 pub use shapes::{SHAPE_CPUS, SHAPE_FEATURES, SHAPE_VCPUS, ShapeRow, ShapeTable, ShapeTableError, ShapeTableSource};
