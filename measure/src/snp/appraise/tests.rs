@@ -326,6 +326,44 @@ fn every_rule_passes_what_it_should() {
 }
 
 #[test]
+fn weaker_demands_pass_stronger_evidence() {
+    let passed = |change: Change, ids: &[&str]| {
+        let mut world = World::strict();
+        change(&mut world);
+        ids.iter().for_each(|id| assert_eq!(world.finding(id).outcome, Outcome::Passed, "{id}"));
+    };
+    passed(
+        |world| {
+            world.requirements.provisional_firmware = Permit::Accepted;
+            world.requirements.identity.migration_agent = Permit::Accepted;
+            world.requirements.chips.masked = Permit::Accepted;
+            world.terms().platform.unknown = Permit::Accepted;
+            let csp_ids = Demand::Any;
+            world.requirements.signing_key = SigningKeys::VcekOrVlek { csp_ids };
+        },
+        &[
+            "snp.tcb.provisional",
+            "snp.tcb.firmware-committed",
+            "snp.identity.migration-agent",
+            "snp.identity.chip-masked",
+            "snp.platform.unknown-bits",
+            "snp.report.signing-key-accepted",
+        ],
+    );
+    let old: Change = |world| {
+        world.put(0x00, &[3]);
+        world.put(0x1f8, &[0; 16]);
+    };
+    passed(old, &["snp.report.reserved", "snp.platform.alias-check"]);
+    passed(|world| *world = World::vlek(), &["snp.identity.csp-id"]);
+    let masked_key: Change = |world| {
+        *world = World::vlek();
+        world.put(0x48, &[0b111]);
+    };
+    passed(masked_key, &["snp.report.chip-key"]);
+}
+
+#[test]
 fn every_rule_alone_refuses_what_it_should() {
     let mut broken = BTreeSet::new();
     for (at, (id, change)) in BROKEN.iter().enumerate() {
@@ -491,6 +529,12 @@ fn findings_say_what_a_reader_has_to_know() {
                 "at least fmc 1, boot-loader 2, tee 3, snp 4, microcode 80",
                 "too low: snp, microcode",
             ],
+        ),
+        ("snp.tcb.launch-mitigations", |world| world.put(0x1f8, &[0b1000]), ["0x8", "0x6", "bits 1, 2 are 0"]),
+        (
+            "snp.tcb.firmware-committed",
+            |world| world.put(0x1ec, &[41]),
+            ["1.57 build 40", "1.57 build 41, which is committed", "it is below what is committed"],
         ),
         (
             "snp.identity.vmpl",
