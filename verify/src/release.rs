@@ -128,7 +128,7 @@ impl Claims {
             Self::Unreadable(_) => Err("release.form did not pass"),
         };
         if let Demand::Missing(missing) = &mut requirements.identity.measurements {
-            match release.map_err(str::to_owned).and_then(|release| launched(release)) {
+            match release.map_err(str::to_owned).and_then(launched) {
                 Ok(digests) => requirements.identity.measurements = Demand::Is(digests),
                 Err(reason) => *missing = reason,
             }
