@@ -1,5 +1,11 @@
 //! Ed25519 keys: releases, statuses and the log itself are signed with them.
 
+#[cfg(feature = "edges")]
+pub mod at_rest;
+mod submission;
+
+pub use submission::{SpkiError, SubmissionKey, SubmissionPublicKey};
+
 use crate::base64;
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 use measure::Sha256;

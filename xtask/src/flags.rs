@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Fetch(crate::fetch::Flags),
     /// Open a disk image, initrd, erofs image, .deb or OVMF firmware and recompute every digest in it.
     Inspect(crate::inspect::Flags),
+    /// Make or show a key: for statements and the log (Ed25519), or for submissions to public logs (P-256).
+    Key(crate::key::Flags),
     /// Boot the image in QEMU.
     Launch(crate::launch::Flags),
     /// Verify image.lock, or resolve it anew.
@@ -41,6 +43,7 @@ impl Command {
             Self::Ci => "ci",
             Self::Fetch(_) => "fetch",
             Self::Inspect(_) => "inspect",
+            Self::Key(_) => "key",
             Self::Launch(_) => "launch",
             Self::Lock(_) => "lock",
             Self::Measure(_) => "measure",

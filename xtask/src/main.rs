@@ -7,6 +7,7 @@ mod ci;
 mod fetch;
 mod flags;
 mod inspect;
+mod key;
 mod launch;
 mod lock;
 mod measure;
@@ -37,6 +38,7 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Command::Ci => ci::run(),
         Command::Fetch(flags) => fetch::run(flags),
         Command::Inspect(flags) => inspect::run(flags),
+        Command::Key(flags) => key::run(flags),
         Command::Launch(flags) => launch::run(flags),
         Command::Lock(flags) => lock::run(flags),
         Command::Measure(flags) => measure::run(flags),
