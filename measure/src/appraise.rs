@@ -64,6 +64,17 @@ impl Finding {
         Self::new(rule, Outcome::Failed, observed.into(), required.into(), reason.into())
     }
 
+    /// Passed if it holds; else failed, for this reason.
+    pub fn of(
+        rule: Rule,
+        holds: bool,
+        observed: impl Into<String>,
+        required: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        if holds { Self::passed(rule, observed, required) } else { Self::failed(rule, observed, required, reason) }
+    }
+
     /// It cannot be decided before `first` passes.
     pub fn waits_for(rule: Rule, first: Rule) -> Self {
         let reason = format!("undecided until {} passes", first.id);

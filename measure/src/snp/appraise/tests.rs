@@ -30,7 +30,7 @@ impl World {
                 product: Product::Turin,
                 kind: LeafKind::Vcek,
                 tcb: TCB,
-                hwid: Some(CHIP.to_vec()),
+                chip: Some(chip_id(CHIP)),
                 csp: None,
             }),
             requirements: requirements(),
@@ -68,7 +68,7 @@ impl World {
         world.put(0x48, &[0b101]);
         let endorsement = world.endorsement.as_mut().expect("strict() has one");
         *endorsement =
-            Endorsement { kind: LeafKind::Vlek, hwid: None, csp: Some("cloud".into()), ..endorsement.clone() };
+            Endorsement { kind: LeafKind::Vlek, chip: None, csp: Some("cloud".into()), ..endorsement.clone() };
         let csp_ids = Demand::Is(BTreeSet::from(["cloud".to_owned()]));
         world.requirements.signing_key = SigningKeys::VcekOrVlek { csp_ids };
         world
