@@ -23,6 +23,8 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod dsse;
+#[cfg(feature = "edges")]
+pub mod edge;
 mod encoding;
 pub mod keys;
 pub mod merkle;

@@ -1,0 +1,81 @@
+//! Files that are there whole or not at all, whenever the machine stops.
+//!
+//! A file is written under another name, flushed, renamed, and its directory flushed. Whoever is told that it was
+//! written may rely on it.
+
+use anyhow::Context as _;
+use nix::unistd::syncfs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Above this many files, the file system is flushed once instead of each file.
+const FLUSHED_SINGLY: usize = 64;
+
+/// Writes files below `root` that count together, or not at all: none may be relied on before [`Batch::finish`].
+pub(crate) struct Batch<'a> {
+    root: &'a Path,
+    scratch: &'a Path,
+    files: usize,
+    directories: BTreeSet<PathBuf>,
+}
+
+impl<'a> Batch<'a> {
+    /// A batch that writes its temporary files into `scratch`, a directory of the same file system.
+    pub(crate) fn new(root: &'a Path, scratch: &'a Path) -> Self {
+        Self { root, scratch, files: 0, directories: BTreeSet::new() }
+    }
+
+    /// Puts a file at `name`, in place of one that is there.
+    pub(crate) fn write(&mut self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let path = self.root.join(name);
+        let writing = || format!("writing {}", path.display());
+        let parent = path.parent().with_context(writing)?;
+        self.make_directory(parent).with_context(writing)?;
+        let temporary = self.scratch.join("file");
+        let mut file = File::create(&temporary).with_context(writing)?;
+        file.write_all(bytes).with_context(writing)?;
+        // What is renamed before it is flushed may be found empty after a crash: nothing refers to it yet.
+        if self.files < FLUSHED_SINGLY {
+            file.sync_all().with_context(writing)?;
+        }
+        fs::rename(&temporary, &path).with_context(writing)?;
+        self.directories.insert(parent.to_owned());
+        self.files = self.files.saturating_add(1);
+        Ok(())
+    }
+
+    /// Returns once everything is on the disk.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        if self.files > FLUSHED_SINGLY {
+            let root = File::open(self.root).with_context(|| format!("opening {}", self.root.display()))?;
+            return syncfs(&root).with_context(|| format!("flushing the file system of {}", self.root.display()));
+        }
+        self.directories.iter().try_for_each(|directory| flush(directory))
+    }
+
+    fn make_directory(&mut self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent().filter(|parent| parent.starts_with(self.root)) {
+            self.make_directory(parent)?;
+            self.directories.insert(parent.to_owned());
+        }
+        fs::create_dir(path)
+    }
+}
+
+/// Replaces one file; returns once it is on the disk.
+pub(crate) fn replace(root: &Path, scratch: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut batch = Batch::new(root, scratch);
+    batch.write(name, bytes)?;
+    batch.finish()
+}
+
+/// Puts the names in a directory on the disk.
+pub(crate) fn flush(directory: &Path) -> anyhow::Result<()> {
+    let flushed = File::open(directory).and_then(|directory| directory.sync_all());
+    flushed.with_context(|| format!("flushing {}", directory.display()))
+}
