@@ -12,9 +12,15 @@ use image::contents::manifest::Manifest;
 use image::inputs::request::Request;
 use image::formats::{cpio, erofs, tar};
 use measure::cmdline::CommandLine;
+use measure::appraise::{Finding, Time};
 use measure::snp::Ovmf;
+use measure::snp::appraise::{Evidence, appraise, rules};
+use measure::snp::chain::{Chain, Roots};
+use measure::snp::report::Report;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
+use std::sync::LazyLock;
+use verify::policy::{Policy, Section};
 
 /// The main function of a fuzz target; an empty one where there is no fuzzer.
 #[macro_export]
@@ -33,7 +39,7 @@ macro_rules! target {
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 12] = [
+pub const PROPERTIES: [(&str, Property); 13] = [
     ("cmdline", cmdline),
     ("cpio", cpio),
     ("deb", deb),
@@ -45,6 +51,7 @@ pub const PROPERTIES: [(&str, Property); 12] = [
     ("manifest", manifest),
     ("ovmf", ovmf),
     ("request", request),
+    ("snp_report", snp_report),
     ("tar", tar),
 ];
 
@@ -139,6 +146,24 @@ pub fn ovmf(bytes: &[u8]) -> bool {
 pub fn request(bytes: &[u8]) -> bool {
     text(bytes).is_some_and(|text| Request::parse(text).is_ok())
 }
+
+/// A report without certificates is answered by every rule, in order, and never accepted.
+pub fn snp_report(bytes: &[u8]) -> bool {
+    let Section::Accepted(policy) = &STRICT.snp else { unreachable!("the strict policy is about reports") };
+    let evidence = Evidence { report: bytes, chain: Chain { ark: &[], ask: &[], leaf: &[], crl: None } };
+    let found = appraise(&evidence, &Roots::amd(), &policy.requirements, Time(0));
+    assert!(found.findings.iter().map(|finding| finding.rule).eq(rules()));
+    assert!(!found.findings.iter().all(Finding::permits));
+    let report = Report::parse(bytes).ok();
+    assert!(report.is_none_or(|report| [report.signed().as_slice(), report.signature()].concat() == bytes));
+    assert_eq!(found.facts.report, report);
+    report.is_some()
+}
+
+static STRICT: LazyLock<Policy> = LazyLock::new(|| {
+    let text = include_bytes!("../../policies/strict.toml");
+    Policy::parse("policies/strict.toml", text).expect("the strict policy")
+});
 
 /// Members' names stay inside the tree and their data inside the archive.
 pub fn tar(bytes: &[u8]) -> bool {

@@ -1,0 +1,3 @@
+//! See `fuzz::snp_report`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::snp_report);
