@@ -1,6 +1,7 @@
 //! From evidence and policy to the verdict.
 
 use crate::bundle::{Bundle, Evidence, SnpEvidence, TdxEvidence};
+use crate::collateral::Parts;
 use crate::policy::{Policy, Section};
 use crate::release::{self, Claims};
 use crate::verdict::{Subject, Verdict, undecided};
@@ -8,10 +9,13 @@ use measure::appraise::{Finding, Outcome, Rule, Time};
 use measure::cmdline::Tee;
 use measure::snp::appraise::{Demand, Permit};
 use measure::snp::chain::{Chain, Origin, Roots};
-use measure::{Digest, Sha256, snp};
+use measure::tdx::collateral::Root;
+use measure::{Digest, Sha256, snp, tdx};
 
 const KIND: Rule = Rule { id: "evidence.kind", holds: "the policy accepts evidence of this kind" };
 const HARDWARE: Rule = Rule { id: "evidence.hardware", holds: "the hardware is real" };
+
+const COLLATERAL: Rule = Rule { id: "evidence.collateral", holds: "the collateral is a JSON object of all its parts" };
 
 /// What is to be judged, and what only the caller knows.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +45,7 @@ pub fn appraise(request: &Request<'_>, policy: &Policy, roots: &Roots) -> Verdic
     let claims = release::claims(request.bundle);
     let mut found = match &request.bundle.evidence {
         Evidence::Snp(evidence) => snp_report(evidence, request, policy, &claims, roots),
-        Evidence::Tdx(evidence) => tdx_quote(evidence),
+        Evidence::Tdx(evidence) => tdx_quote(evidence, request, policy),
     };
     found.rules.extend(release::rules());
     let tee = found.origin.map(|origin| match (origin, &request.bundle.evidence) {
@@ -93,10 +97,30 @@ fn snp_report(
     Found { rules, findings, evidence, sha256, matched: facts.launched, origin }
 }
 
-fn tdx_quote(TdxEvidence { quote, collateral: _ }: &TdxEvidence) -> Found {
-    let rules = vec![KIND, HARDWARE];
-    let findings = refused(&rules, "TDX");
-    Found { rules, findings, evidence: "TDX quote".into(), sha256: Sha256::of(quote), matched: None, origin: None }
+fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<'_>, policy: &Policy) -> Found {
+    let rules: Vec<_> = [KIND, HARDWARE, COLLATERAL].iter().chain(tdx::appraise::RULES).copied().collect();
+    let (evidence, sha256) = ("TDX quote".to_owned(), Sha256::of(quote));
+    let Section::Accepted(terms) = &policy.tdx else {
+        let findings = refused(&rules, "TDX");
+        return Found { rules, findings, evidence, sha256, matched: None, origin: None };
+    };
+    let mut requirements = terms.requirements.clone();
+    requirements.identity.report_data = request.report_data.clone();
+    let parts = Parts::parse(collateral);
+    let given = tdx::appraise::Evidence { quote, collateral: parts.as_ref().ok().map(Parts::collateral) };
+    let found = tdx::appraise::appraise(&given, Root::Intel, &requirements, request.now);
+    // The rules by which the quote leads to Intel's root.
+    const LEADING: [&str; 5] = ["tdx.quote.", "tdx.collateral.", "tdx.signature.", "tdx.chain", "tdx.qe"];
+    let leads = |found: &Finding| LEADING.iter().any(|rule| found.rule.id.starts_with(rule));
+    let genuine = found.iter().filter(|found| leads(found)).all(Finding::permits);
+    let origin = genuine.then_some(Origin::Hardware);
+    let mut findings = vec![accepted("TDX"), hardware(origin, policy.simulated)];
+    findings.push(match parts {
+        Ok(_) => Finding::passed(COLLATERAL, "", ""),
+        Err(reason) => Finding::failed(COLLATERAL, "", "", reason),
+    });
+    findings.extend(found);
+    Found { rules, findings, evidence, sha256, matched: None, origin }
 }
 
 /// What there is to say of evidence that the policy does not want at all.

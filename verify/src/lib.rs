@@ -5,6 +5,7 @@
 
 pub mod appraise;
 pub mod bundle;
+mod collateral;
 pub mod policy;
 mod release;
 pub mod verdict;

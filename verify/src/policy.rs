@@ -4,12 +4,14 @@
 mod read;
 mod release;
 mod snp;
+mod tdx;
 #[cfg(test)]
 mod tests;
 
 pub use read::{MAX_POLICY, PolicyError};
 pub use release::{Ed25519Key, LogPolicy, Need, ReleasePolicy, Witnesses};
 pub use snp::SnpPolicy;
+pub use tdx::TdxPolicy;
 
 use measure::Sha256;
 use measure::snp::appraise::{BitDemand, Demand, Permit};
@@ -26,6 +28,8 @@ pub struct Policy {
     pub simulated: Permit,
     /// What is demanded of SEV-SNP reports.
     pub snp: Section<SnpPolicy>,
+    /// What is demanded of TDX quotes.
+    pub tdx: Section<TdxPolicy>,
     /// What is demanded of the release, and of what a log says of it.
     pub release: OrAny<ReleasePolicy>,
 }
@@ -68,6 +72,7 @@ impl Policy {
                 sha256: Sha256::of(bytes),
                 simulated: permit(top.take("simulated")?)?,
                 snp: section(top.take("snp")?, snp::read)?,
+                tdx: section(top.take("tdx")?, tdx::read)?,
                 release: or_any(top.take("release")?, release::read)?,
             })
         })

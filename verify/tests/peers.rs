@@ -172,7 +172,7 @@ fn compare(
     let cpuid = [theirs.cpuid_fam_id, theirs.cpuid_mod_id, theirs.cpuid_step];
     assert_eq!(cpuid, if written.version >= 3 { written.cpuid.map(Some) } else { [None; 3] }, "{what}");
     assert_eq!(ours.product(), (written.version >= 3).then_some(Ok(layout)), "{what}");
-    assert_eq!(ours.reserved_in_use(), [], "{what}");
+    assert_eq!(ours.reserved_in_use(), [0_usize; 0], "{what}");
 }
 
 #[test]
