@@ -113,26 +113,43 @@ fn word(answer: Answer) -> &'static str {
     }
 }
 
-/// For people: what was judged, then every rule, those that stand in the way first.
+/// Longest value of a passed rule that people are shown, in characters. The JSON form has all of it.
+const SHOWN: usize = 64;
+
+/// For people: what was judged, then every rule, those that stand in the way first and in full.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Subject { evidence, evidence_sha256, matched, policy, policy_sha256, as_of } = &self.subject;
-        writeln!(f, "{}, as of {as_of}", self.outcome)?;
+        let (permitting, blocking): (Vec<&Finding>, Vec<_>) = self.findings.iter().partition(|found| found.permits());
+        let failed = blocking.iter().filter(|found| found.outcome == Answer::Failed).count();
+        let missing = blocking.len().saturating_sub(failed);
+        writeln!(f, "{} as of {as_of}", self.outcome.to_string().to_uppercase())?;
         writeln!(f, "  evidence  {evidence} (sha256 {evidence_sha256:#})")?;
-        writeln!(f, "  matched   {}", matched.as_deref().unwrap_or("nothing"))?;
+        writeln!(f, "  matched   {}", matched.as_deref().unwrap_or("nothing that has a name"))?;
         writeln!(f, "  policy    {policy} (sha256 {policy_sha256:#})")?;
-        writeln!(f)?;
-        let width = self.findings.iter().map(|found| found.rule.id.len()).max().unwrap_or(0);
-        let (permitting, blocking): (Vec<&Finding>, _) = self.findings.iter().partition(|found| found.permits());
-        for found in blocking.into_iter().chain(permitting) {
-            write!(f, "  {:<13}  {:<width$}  {}", word(found.outcome), found.rule.id, found.rule.holds)?;
-            for (label, text) in [("found", &found.observed), ("required", &found.required)] {
-                if !text.is_empty() {
-                    write!(f, "; {label} {text}")?;
-                }
+        writeln!(
+            f,
+            "  rules     {failed} failed, {missing} needed but not performed, {} in order\n",
+            permitting.len()
+        )?;
+        for found in blocking {
+            writeln!(f, "  {:<13}  {}", word(found.outcome), found.rule.id)?;
+            let details = [
+                ("must hold", found.rule.holds),
+                ("found", &found.observed),
+                ("required", &found.required),
+                ("because", &found.reason),
+            ];
+            for (label, text) in details.iter().filter(|(_, text)| !text.is_empty()) {
+                writeln!(f, "      {label:<9}  {text}")?;
             }
-            if !found.reason.is_empty() {
-                write!(f, ": {}", found.reason)?;
+        }
+        let width = permitting.iter().map(|found| found.rule.id.len()).max().unwrap_or(0);
+        for found in permitting {
+            write!(f, "  {:<13}  {:<width$}  {}", word(found.outcome), found.rule.id, found.rule.holds)?;
+            if !found.observed.is_empty() {
+                let shown: String = found.observed.chars().take(SHOWN).collect();
+                write!(f, ": {shown}{}", if shown == found.observed { "" } else { "…" })?;
             }
             writeln!(f)?;
         }
@@ -178,5 +195,122 @@ impl<'a> From<&'a Finding> for JsonFinding<'a> {
             required: &found.required,
             reason: &found.reason,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: [Rule; 3] = [
+        Rule { id: "a.first", holds: "the first holds" },
+        Rule { id: "a.second-one", holds: "the second holds" },
+        Rule { id: "b", holds: "the third holds" },
+    ];
+    const NOT_NEEDED: Answer = Answer::NotPerformed { needed: false };
+    const NEEDED: Answer = Answer::NotPerformed { needed: true };
+
+    fn finding(rule: Rule, outcome: Answer) -> Finding {
+        let reason = if outcome == Answer::Passed { String::new() } else { "a reason".into() };
+        Finding { rule, outcome, observed: "x".repeat(70), required: "y".into(), reason }
+    }
+
+    fn verdict(findings: &[(Rule, Answer)], origin: Option<Origin>) -> Verdict {
+        let subject = Subject {
+            evidence: "a report".into(),
+            evidence_sha256: Sha256::of(b"report"),
+            matched: Some("a shape".into()),
+            policy: "p".into(),
+            policy_sha256: Sha256::of(b"policy"),
+            as_of: Time(1_780_272_000),
+        };
+        Verdict::new(&RULES, findings.iter().map(|(rule, answer)| finding(*rule, *answer)).collect(), subject, origin)
+    }
+
+    #[test]
+    fn only_a_whole_list_that_permits_is_accepted() {
+        let [first, second, third] = RULES;
+        let stranger = Rule { id: "c", holds: "" };
+        let good = [(third, Answer::Passed), (first, Answer::Passed), (second, NOT_NEEDED)];
+        let with = |more: (Rule, Answer)| [good.as_slice(), &[more]].concat();
+        let but = |answer| [good.get(..2).unwrap(), &[(second, answer)]].concat();
+        let hardware = Some(Origin::Hardware);
+        for (findings, origin, outcome) in [
+            (good.to_vec(), hardware, Outcome::Accepted),
+            (good.to_vec(), Some(Origin::Simulated), Outcome::Simulated),
+            (good.to_vec(), None, Outcome::Rejected),
+            (good.get(..2).unwrap().to_vec(), hardware, Outcome::Rejected),
+            (vec![], hardware, Outcome::Rejected),
+            (but(Answer::Failed), hardware, Outcome::Rejected),
+            (but(NEEDED), hardware, Outcome::Rejected),
+            (but(NEEDED), Some(Origin::Simulated), Outcome::Rejected),
+            (with((first, Answer::Passed)), hardware, Outcome::Rejected),
+            (with((stranger, Answer::Passed)), hardware, Outcome::Rejected),
+        ] {
+            let verdict = verdict(&findings, origin);
+            assert_eq!(verdict.outcome(), outcome, "{findings:?} {origin:?}");
+            let ids: Vec<_> = verdict.findings().iter().map(|found| found.rule.id).take(3).collect();
+            assert_eq!(ids, RULES.map(|rule| rule.id));
+        }
+    }
+
+    const TEXT: &str = "\
+REJECTED as of 2026-06-01T00:00:00Z
+  evidence  a report (sha256 845e9183…)
+  matched   a shape
+  policy    p (sha256 823412d1…)
+  rules     1 failed, 0 needed but not performed, 2 in order
+
+  FAILED         b
+      must hold  the third holds
+      found      xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+      required   y
+      because    a reason
+  passed         a.first       the first holds: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+  not asked for  a.second-one  the second holds: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+";
+    const JSON: &str = r#"{
+  "schema": 1,
+  "outcome": "rejected",
+  "evidence": "a report",
+  "evidence_sha256": "845e91831319e89c4d656bdb80c278ac09a7230d61e5dfd2e1b1fbb436ac8917",
+  "matched": "a shape",
+  "policy": "p",
+  "policy_sha256": "823412d1eacb67956220e532959f0104603057c88704863ca38e7cd188fda812",
+  "as_of": 1780272000,
+  "rules": [
+    {
+      "id": "a.first",
+      "outcome": "passed",
+      "needed": true,
+      "observed": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+      "required": "y",
+      "reason": ""
+    },
+    {
+      "id": "a.second-one",
+      "outcome": "not performed",
+      "needed": false,
+      "observed": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+      "required": "y",
+      "reason": "a reason"
+    },
+    {
+      "id": "b",
+      "outcome": "failed",
+      "needed": true,
+      "observed": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+      "required": "y",
+      "reason": "a reason"
+    }
+  ]
+}"#;
+
+    #[test]
+    fn for_people_and_for_programs() {
+        let [first, second, third] = RULES;
+        let verdict = verdict(&[(third, Answer::Failed), (first, Answer::Passed), (second, NOT_NEEDED)], None);
+        assert_eq!(verdict.to_string(), TEXT);
+        assert_eq!(serde_json::to_string_pretty(&verdict).unwrap(), JSON);
     }
 }

@@ -60,3 +60,122 @@ fn every_key_is_required_and_no_other_is_known() {
         assert!(error.contains(&format!(": {name}: expected only the keys ")), "{path:?}: {error}");
     }
 }
+
+#[test]
+fn what_a_value_can_be() {
+    let zero = "0".repeat(64);
+    let chip = "ab".repeat(64);
+    let cases = [
+        ("schema = 1", "schema = 2", "schema: expected a number from 1 to 1, found 2"),
+        ("schema = 1", "schema = \"1\"", "schema: expected a number from 1 to 1, found \"1\""),
+        (
+            "name = \"strict\"",
+            "name = \"\"",
+            "name: expected a string of 1 to 64 bytes without control characters, found \"\"",
+        ),
+        ("name = \"strict\"", "name = \"a\\nb\"", "name: expected a string"),
+        (
+            "simulated = \"refused\"",
+            "simulated = false",
+            "simulated: expected \"refused\" or \"accepted\", found false",
+        ),
+        (
+            "simulated = \"refused\"",
+            "simulated = \"any\"",
+            "simulated: expected \"refused\" or \"accepted\", found \"any\"",
+        ),
+        (
+            "measurements = \"release\"",
+            "measurements = \"releases\"",
+            "snp.measurements: expected a table, found \"releases\"",
+        ),
+        (
+            "measurements = \"release\"",
+            "measurements = { ab = \"x\" }",
+            "snp.measurements.ab: expected 96 lowercase hexadecimal digits as the key",
+        ),
+        (&zero, "00", "snp.host-data: expected 64 lowercase hexadecimal digits, found \"00\""),
+        ("vmpl = 0", "vmpl = 4", "snp.vmpl: expected a number from 0 to 3, found 4"),
+        ("vmpl = 0", "vmpl = -1", "snp.vmpl: expected a number from 0 to 3, found -1"),
+        ("vmpl = 0", "vmpl = 0.0", "snp.vmpl: expected a number from 0 to 3, found 0.0"),
+        ("id-block = \"any\"", "id-block = \"refused\"", "snp.id-block: expected a table"),
+        ("id-block = \"any\"", "id-block = { id-keys = [] }", "snp.id-block.author-keys: expected a value"),
+        ("denied-chips = []", "denied-chips = \"any\"", "snp.denied-chips: expected a list, found \"any\""),
+        (
+            "denied-chips = []",
+            &format!("denied-chips = [\"{chip}\", \"{chip}\"]"),
+            "snp.denied-chips: expected each value once, found one twice",
+        ),
+        (
+            "denied-chips = []",
+            &format!("denied-chips = [\"{}\"]", chip.to_uppercase()),
+            "snp.denied-chips: expected 128 lowercase hexadecimal digits, found a string of 128 bytes",
+        ),
+        (
+            "vlek-providers = \"refused\"",
+            "vlek-providers = [1]",
+            "snp.vlek-providers: expected a string of 1 to 128 bytes",
+        ),
+        ("\nmilan = \"refused\"", "\nmilan = \"any\"", "snp.milan: expected a table, found \"any\""),
+        ("fmc = 1, ", "", "snp.turin.reported-tcb-floor.fmc: expected a value"),
+        (
+            "{ boot-loader = 12",
+            "{ fmc = 0, boot-loader = 12",
+            "snp.genoa.reported-tcb-floor.fmc: expected only the keys boot-loader, microcode, snp, tee, found an unknown key",
+        ),
+        (
+            "microcode = 86",
+            "microcode = 256",
+            "snp.genoa.reported-tcb-floor.microcode: expected a number from 0 to 255, found 256",
+        ),
+        (
+            "debug = \"forbidden\"",
+            "debug = \"refused\"",
+            "snp.genoa.policy.debug: expected \"required\", \"forbidden\" or \"any\", found \"refused\"",
+        ),
+        ("statuses = [\"UpToDate\"]", "statuses = [\"Revoked\"]", "tdx.statuses: expected \"UpToDate\", "),
+        ("rtmr0 = \"release\"", "rtmr0 = []", ""),
+        ("attributes = []", "attributes = [\"perfmon\"]", "tdx.attributes: expected \"DEBUG\", "),
+        ("root-quorum = 2", "root-quorum = 0", "release.root-quorum: expected a number from 1 to 64, found 0"),
+        (
+            "witnesses = \"none\"",
+            "witnesses = \"\"",
+            "release.log.witnesses: expected a string of 1 to 16384 bytes, found \"\"",
+        ),
+        (
+            "minimum-age = 86_400",
+            "minimum-age = \"any\"",
+            "release.log.minimum-age: expected a number from 0 to 3162240000, found \"any\"",
+        ),
+        ("vmpl = 0", "vmpl = 0\nvmpl = 0", "expected TOML: duplicate key"),
+        ("vmpl = 0", "vmpl = ", "expected TOML: "),
+        ("[snp]", "[[snp]]", "expected"),
+    ];
+    for (from, to, expected) in cases {
+        let changed = STRICT.replacen(from, to, 1);
+        assert_ne!(changed, STRICT, "{from}");
+        match parse(&changed) {
+            Ok(_) => assert_eq!(expected, "", "{to}"),
+            Err(error) => {
+                assert!(!expected.is_empty() && error.contains(expected), "{to}: {error}");
+                let before = STRICT.split_once(from).unwrap().0;
+                let lines = [0, 1, 2].map(|more| format!("p.toml:{}: ", before.lines().count() + more));
+                assert!(lines.iter().any(|line| error.starts_with(line)), "{to}: {lines:?}: {error}");
+            }
+        }
+    }
+    let text = |bytes: &[u8]| Policy::parse("p.toml", bytes).unwrap_err().to_string();
+    assert_eq!(text(b"name = \"\xff\""), "p.toml: expected UTF-8, found something else from byte 8 on");
+    assert_eq!(text(&vec![b'\n'; MAX_POLICY + 1]), "p.toml: expected at most 1048576 bytes, found 1048577");
+    assert!(text(&[b"name = ".as_slice(), &[b'['; 100_000]].concat()).contains("expected TOML"));
+}
+
+#[test]
+fn every_section_can_be_refused_or_left_open() {
+    let mut all: Table = toml::from_str(STRICT).unwrap();
+    for (section, word) in [("snp", "refused"), ("tdx", "refused"), ("release", "any")] {
+        all[section] = Value::String(word.into());
+    }
+    let policy = parse(&all.to_string()).unwrap();
+    assert_eq!((policy.snp, policy.tdx, policy.release), (Section::Refused, Section::Refused, OrAny::Any));
+}
