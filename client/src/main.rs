@@ -1,3 +1,39 @@
-//! `vitrine`: what a user of a confidential image types.
+//! `vitrine`: what a user of a confidential image types. Each command reads what it is given, calls one pure function
+//! and prints; nothing here knows a rule.
 
-fn main() {}
+mod evidence;
+mod fetch;
+mod files;
+mod flags;
+mod host;
+mod report;
+mod roots;
+mod verify;
+
+use clap::Parser as _;
+use flags::Command;
+use report::{Answer, Style};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let colour = host::colours();
+    match flags::Flags::try_parse() {
+        Ok(flags) => report::print(flags.command.name(), Style { json: flags.json, colour }, run(&flags)),
+        // Help is no answer, and for people a usage error says more than one line.
+        Err(error) if error.exit_code() == 0 || !std::env::args_os().any(|argument| argument == "--json") => {
+            error.exit()
+        }
+        Err(error) => report::print("", Style { json: true, colour }, Err(anyhow::anyhow!(flags::one_line(&error)))),
+    }
+}
+
+fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
+    #[cfg(feature = "simulated-hardware")]
+    report::progress(
+        "SIMULATED HARDWARE: this program also believes a root whose key everybody has; use it for tests only",
+    );
+    match &flags.command {
+        Command::Verify(flags) => verify::run(flags),
+        Command::FetchCollateral(flags) => fetch::run(flags),
+    }
+}

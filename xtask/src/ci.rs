@@ -41,6 +41,9 @@ pub(crate) fn run() -> anyhow::Result<Answer> {
         succeed(doc)
     })?;
     sections.run("tests", || cargo(&root, ["test", "--quiet", "--workspace", "--locked"]))?;
+    sections.run("tests with simulated hardware", || {
+        cargo(&root, ["test", "--quiet", "--locked", "--package", "client", "--features", "simulated-hardware"])
+    })?;
     sections.run("fuzz properties", || {
         let manifest = ["--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"];
         let [flag, path, target_flag, target] = manifest;

@@ -1,0 +1,42 @@
+//! The command line as types; the doc comments are the help.
+
+/// Verifies evidence of confidential machines. Needs no network, but for `fetch-collateral`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "vitrine", version, max_term_width = 100)]
+pub(crate) struct Flags {
+    /// Print exactly one JSON object on stdout instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Judge evidence by a policy, offline: every rule passed, failed or not performed.
+    ///
+    /// Exit code 0: accepted. 1: not accepted, and the answer says why. 2: could not decide.
+    Verify(crate::verify::Flags),
+    /// Make an evidence bundle of a report or quote: get from AMD or Intel what a verdict needs besides it.
+    FetchCollateral(crate::fetch::Flags),
+}
+
+impl Command {
+    /// The command's name in JSON answers.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Verify(_) => "verify",
+            Self::FetchCollateral(_) => "fetch-collateral",
+        }
+    }
+}
+
+/// What is wrong with the command line, without the usage that follows.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines =
+        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    format!("{}; see `vitrine --help`", line.trim_start_matches("error: "))
+}
