@@ -9,7 +9,8 @@ mod link;
 mod revocation;
 mod roots;
 mod rules;
-
+#[cfg(test)]
+mod tests;
 mod x509;
 
 pub use roots::{Origin, Root, Roots};

@@ -94,11 +94,11 @@ impl<'a> Certificate<'a> {
                 return Err(Malformed::Shape { expected: "version 3" });
             }
             let serial = serial(reader)?;
-            let algorithms = [reader.tlv_bytes()?, beside];
-            let issuer = reader.tlv_bytes()?;
+            let algorithms = [sequence(reader)?, beside];
+            let issuer = sequence(reader)?;
             let (not_before, not_after) =
                 reader.sequence(|reader| Ok::<_, Malformed>((time(reader)?, time(reader)?)))?;
-            let (subject, key) = (reader.tlv_bytes()?, reader.tlv_bytes()?);
+            let (subject, key) = (sequence(reader)?, sequence(reader)?);
             let extensions = extensions(tagged(reader, 3)?)?;
             let signed = Signed { message, algorithms, signature, issuer };
             Ok(Self { signed, serial, not_before, not_after, subject, key, extensions })
@@ -113,8 +113,8 @@ impl<'a> Crl<'a> {
             if Tag::peek(reader)? == Tag::Integer && u8::decode(reader)? != 1 {
                 return Err(Malformed::Shape { expected: "version 2" });
             }
-            let algorithms = [reader.tlv_bytes()?, beside];
-            let issuer = reader.tlv_bytes()?;
+            let algorithms = [sequence(reader)?, beside];
+            let issuer = sequence(reader)?;
             let this_update = time(reader)?;
             let next_update = match next_tag(reader)? {
                 Some(Tag::UtcTime | Tag::GeneralizedTime) => Some(time(reader)?),
@@ -180,10 +180,16 @@ fn envelope(bytes: &[u8], limit: usize) -> Result<[&[u8]; 3], Malformed> {
         return Err(Malformed::TooLong { limit, found: bytes.len() });
     }
     AnyRef::from_der(bytes)?.sequence(|reader| {
-        let (message, algorithm) = (reader.tlv_bytes()?, reader.tlv_bytes()?);
+        let (message, algorithm) = (sequence(reader)?, sequence(reader)?);
         let signature = BitStringRef::decode(reader)?.as_bytes();
         Ok([message, algorithm, signature.ok_or(Malformed::Shape { expected: "a signature of whole bytes" })?])
     })
+}
+
+/// The next element, which is a SEQUENCE, with its tag and length.
+fn sequence<'a>(reader: &mut SliceReader<'a>) -> Result<&'a [u8], der::Error> {
+    Tag::peek(reader)?.assert_eq(Tag::Sequence)?;
+    reader.tlv_bytes()
 }
 
 /// The value of the next element if it has this context-specific tag and is constructed.
@@ -223,7 +229,7 @@ fn entry<'a>(reader: &mut SliceReader<'a>) -> Result<(&'a [u8], Vec<Extension<'a
     AnyRef::decode(reader)?.sequence(|reader| {
         let serial = serial(reader)?;
         time(reader)?;
-        let more = if reader.is_finished() { None } else { Some(reader.tlv_bytes()?) };
+        let more = if reader.is_finished() { None } else { Some(sequence(reader)?) };
         Ok((serial, extensions(more)?))
     })
 }
