@@ -31,6 +31,8 @@ pub mod merkle;
 pub mod note;
 pub mod policy;
 pub mod proof;
+pub mod rekor;
+pub mod sigstore;
 pub mod statement;
 pub mod tile;
 pub mod tree;
