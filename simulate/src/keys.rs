@@ -9,11 +9,18 @@ use rsa::pss::SigningKey as PssKey;
 use rsa::rand_core::{TryCryptoRng, TryRng};
 use rsa::signature::{RandomizedSigner as _, SignatureEncoding as _};
 use sha2::Digest as _;
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex};
 
 /// A key of the RSA-4096 part of the chain.
 #[derive(Clone)]
-pub struct RsaKey(Arc<PssKey<sha2::Sha384>>);
+pub struct RsaKey(Arc<Pss>);
+
+struct Pss {
+    key: PssKey<sha2::Sha384>,
+    /// What was signed, by the hash of the message. Signing takes long and always comes out the same.
+    made: Mutex<BTreeMap<Sha256, Vec<u8>>>,
+}
 
 /// A key of P-384: what signs reports.
 #[derive(Clone)]
@@ -70,18 +77,20 @@ pub fn ec_stranger() -> EcKey {
 impl RsaKey {
     fn of(pem: &str) -> Self {
         let key = rsa::RsaPrivateKey::from_pkcs8_pem(pem).expect("a committed key parses");
-        Self(Arc::new(PssKey::new(key)))
+        Self(Arc::new(Pss { key: PssKey::new(key), made: Mutex::default() }))
     }
 
     /// SubjectPublicKeyInfo, DER.
     pub fn public(&self) -> Vec<u8> {
-        let key: &rsa::RsaPrivateKey = self.0.as_ref().as_ref();
+        let key: &rsa::RsaPrivateKey = self.0.key.as_ref();
         key.to_public_key().to_public_key_der().expect("a public key encodes").into_vec()
     }
 
     /// RSASSA-PSS with SHA-384, MGF1 with SHA-384 and 48 bytes of salt, which is a function of the message.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.0.sign_with_rng(&mut Stream::of(message), message).to_vec()
+        let mut made = self.0.made.lock().expect("nobody panics while signing");
+        let sign = || self.0.key.sign_with_rng(&mut Stream::of(message), message).to_vec();
+        made.entry(Sha256::of(message)).or_insert_with(sign).clone()
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod certificate;
 pub mod chain;
+pub mod corpus;
 pub mod der;
 pub mod keys;
 mod processor;

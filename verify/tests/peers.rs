@@ -6,8 +6,11 @@ use measure::snp::report as ours;
 use sev::certs::snp::{Certificate, Chain, Verifiable as _, ca};
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
+use simulate::corpus::{Case, Corpus, Refusal};
 use simulate::report::{self, Report};
 use simulate::{Leaf, Processor, Product, Tcb};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 #[test]
 fn chains_and_signatures_verify() {
@@ -173,6 +176,47 @@ fn compare(
     assert_eq!(cpuid, if written.version >= 3 { written.cpuid.map(Some) } else { [None; 3] }, "{what}");
     assert_eq!(ours.product(), (written.version >= 3).then_some(Ok(layout)), "{what}");
     assert_eq!(ours.reserved_in_use(), [0_usize; 0], "{what}");
+}
+
+/// How it answers the forged-evidence corpus, as `docs/peers.md` says. It does not claim to look at policy, firmware or
+/// identity, so what it accepts there is left to its callers; chain, form and signature are its own.
+#[test]
+fn what_it_makes_of_the_corpus_is_as_documented() {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let corpus = Corpus::read(&checkout.join("verify/corpus")).expect("the committed corpus");
+    let (mut rows, mut chains) = (BTreeMap::<String, (u32, u32)>::new(), BTreeMap::new());
+    for case in &corpus.cases {
+        let row = match &case.rule {
+            None => "good cases".to_owned(),
+            Some(Refusal::Fails(rule) | Refusal::Undecided(rule)) => {
+                let depth = if rule.starts_with("snp.chain.") { 3 } else { 2 };
+                format!("`{}`", rule.split('.').take(depth).collect::<Vec<_>>().join("."))
+            }
+        };
+        let (all, accepted) = rows.entry(row).or_default();
+        *all += 1;
+        *accepted += u32::from(sev_accepts(case, &mut chains).is_some());
+    }
+    let mut table =
+        String::from("| cases by the rule they break | cases | accepted by `sev` 8.0.0 |\n|---|---:|---:|\n");
+    for (row, (all, accepted)) in rows {
+        table += &format!("| {row} | {all} | {accepted} |\n");
+    }
+    let document = std::fs::read_to_string(checkout.join("docs/peers.md")).expect("docs/peers.md");
+    assert!(document.contains(&table), "docs/peers.md does not have this table:\n{table}");
+}
+
+/// What its documentation shows: parse, verify the chain, verify the report with the chain's leaf. The answers about
+/// chains are kept, since most cases have the same.
+fn sev_accepts(case: &Case, chains: &mut BTreeMap<[Vec<u8>; 3], Option<Certificate>>) -> Option<()> {
+    let ders = ["snp-ark", "snp-ask", "snp-leaf"].map(|name| case.evidence[name].clone());
+    let leaf = chains.entry(ders).or_insert_with_key(|[ark, ask, leaf]| {
+        let certificate = |der: &[u8]| Certificate::from_der(der).ok();
+        let ca = ca::Chain { ark: certificate(ark)?, ask: certificate(ask)? };
+        Chain { ca, vek: certificate(leaf)? }.verify().ok().cloned()
+    });
+    let report = AttestationReport::from_bytes(&case.evidence["snp-report"]).ok()?;
+    (leaf.as_ref()?, &report).verify().ok()
 }
 
 #[test]

@@ -82,9 +82,9 @@ impl<'a> Link<'a> {
         })
     }
 
-    /// Of the root only: whether its key is pinned.
-    pub(super) fn pinned(&self, root: Known<&Root>) -> Finding {
-        when(PINNED, self.certificate(), |_| match root {
+    /// Of the root only: whether its key is pinned. A key that is none is said to be so once, by the rule about keys.
+    pub(super) fn pinned(&self, key: &Known<RsaKey>, root: Known<&Root>) -> Finding {
+        when(PINNED, key.as_ref().map_err(|rule| *rule), |_| match root {
             Ok(root) => Finding::passed(PINNED, format!("{} for {}", root.key, root.product), ""),
             Err(_) => Finding::failed(PINNED, "another key", "", "nobody said that this key is a root"),
         })

@@ -110,7 +110,7 @@ pub fn examine(
         ark.names(root, |root| vec![[ark_name(root), ark_name(root)]]),
         ark.dates(now),
         ark.extensions(certified::root),
-        ark.pinned(root),
+        ark.pinned(&ark_key, root),
         ask.der(),
         ask.algorithm(),
         ask.key(&ask_key),

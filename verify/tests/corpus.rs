@@ -1,0 +1,140 @@
+//! The forged-evidence suite: every good case passes, and every bad one is refused by the one rule it names and by no
+//! other. Each rule has a bad case, so a rule that is taken out turns something red.
+
+use measure::appraise::{Finding, Outcome, Time};
+use measure::snp::appraise::Demand;
+use measure::snp::chain::{Origin, Root, Roots};
+use measure::{Digest, Sha384};
+use simulate::corpus::{Case, Corpus, Refusal};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::LazyLock;
+use verify::bundle::{Bundle, Evidence, SnpEvidence};
+use verify::{Policy, Request};
+
+/// The one rule that depends on how this crate was built, and the suite on simulated hardware.
+const HARDWARE: &str = "evidence.hardware";
+
+fn corpus() -> Corpus {
+    Corpus::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")).expect("the committed corpus")
+}
+
+/// What the verifier finds, but for the rule about hardware.
+fn findings(case: &Case, policy: &str) -> Vec<Finding> {
+    let policy = case.policy(policy).expect("the case names keys of the policy");
+    let policy = Policy::parse(&case.name, policy.as_bytes()).expect("a policy");
+    let piece = |name: &str| case.evidence.get(name).cloned();
+    let required = |name: &str| piece(name).unwrap_or_else(|| panic!("{}: no {name}", case.name));
+    let bundle = Bundle::bare(Evidence::Snp(SnpEvidence {
+        report: required("snp-report"),
+        leaf: required("snp-leaf"),
+        ask: required("snp-ask"),
+        ark: required("snp-ark"),
+        crl: piece("snp-crl"),
+    }));
+    let request = Request {
+        bundle: &bundle,
+        release: None,
+        report_data: &Demand::Is(Digest::new(case.report_data)),
+        now: Time(case.now),
+    };
+    verify::appraise(&request, &policy, &roots()).findings().to_vec()
+}
+
+fn roots() -> Roots {
+    use measure::snp::product::Product as Measured;
+    let pairs = [
+        (simulate::Product::Milan, Measured::Milan),
+        (simulate::Product::Genoa, Measured::Genoa),
+        (simulate::Product::Turin, Measured::Turin),
+    ];
+    Roots::amd().with(pairs.map(|(simulated, product)| Root {
+        product,
+        origin: Origin::Simulated,
+        key: Sha384::of(&simulate::root(simulated)),
+        organisation: simulate::chain::ORGANISATION,
+    }))
+}
+
+fn ids(findings: &[Finding], wanted: impl Fn(Outcome) -> bool) -> BTreeSet<&str> {
+    findings
+        .iter()
+        .filter(|found| wanted(found.outcome) && found.rule.id != HARDWARE)
+        .map(|found| found.rule.id)
+        .collect()
+}
+
+/// What is wrong with the verifier's answer to `case`, if anything.
+fn wrong(case: &Case, findings: &[Finding]) -> Option<String> {
+    let failed = ids(findings, |outcome| outcome == Outcome::Failed);
+    let undecided = ids(findings, |outcome| outcome == Outcome::NotPerformed { needed: true });
+    let right = match &case.rule {
+        None => failed.is_empty() && undecided.is_empty(),
+        Some(Refusal::Fails(rule)) => failed == BTreeSet::from([rule.as_str()]),
+        Some(Refusal::Undecided(rule)) => failed.is_empty() && undecided.contains(rule.as_str()),
+    };
+    let reasons = || {
+        let of = |found: &&Finding| !found.permits() && found.rule.id != HARDWARE && found.outcome == Outcome::Failed;
+        let all = findings.iter().filter(of).map(|f| format!("    {}: {} ({})", f.rule.id, f.reason, f.observed));
+        all.collect::<Vec<_>>().join("\n")
+    };
+    (!right).then(|| {
+        let (name, says) = (&case.name, &case.says);
+        format!("{name} ({says}): expected {:?}; failed {failed:?}, undecided {undecided:?}\n{}", case.rule, reasons())
+    })
+}
+
+/// Every case with what the verifier finds.
+fn answers() -> &'static [(Case, Vec<Finding>)] {
+    static ANSWERS: LazyLock<Vec<(Case, Vec<Finding>)>> = LazyLock::new(|| {
+        let Corpus { policy, cases } = corpus();
+        let answer = |case: Case| {
+            let findings = findings(&case, &policy);
+            (case, findings)
+        };
+        cases.into_iter().map(answer).collect()
+    });
+    &ANSWERS
+}
+
+#[test]
+fn each_bad_case_is_refused_by_its_rule_alone() {
+    let wrong: Vec<String> = answers().iter().filter_map(|(case, findings)| wrong(case, findings)).collect();
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), answers().len(), wrong.join("\n"));
+    assert!(answers().iter().filter(|(case, _)| case.rule.is_some()).count() >= 200);
+}
+
+#[test]
+fn a_rule_that_always_passes_is_noticed() {
+    for rule in measure::snp::appraise::rules() {
+        let noticed = answers().iter().any(|(case, findings)| {
+            let mut findings = findings.clone();
+            let finding = findings.iter_mut().find(|found| found.rule == rule).expect("one finding for each rule");
+            finding.outcome = Outcome::Passed;
+            wrong(case, &findings).is_some()
+        });
+        assert!(noticed, "{}: no case depends on it", rule.id);
+    }
+}
+
+#[test]
+fn every_rule_answers_every_case_once() {
+    for (case, findings) in answers() {
+        let ids: BTreeSet<_> = findings.iter().map(|found| found.rule.id).collect();
+        assert_eq!(ids.len(), findings.len(), "{}", case.name);
+        for rule in measure::snp::appraise::rules() {
+            assert!(ids.contains(rule.id), "{}: {}", case.name, rule.id);
+        }
+    }
+}
+
+/// Without the feature nothing that a simulated root vouches for gets past; with it, this rule does not stand in the way
+/// of good cases.
+#[test]
+fn only_a_build_for_it_knows_simulated_hardware() {
+    for (case, findings) in answers().iter().filter(|(case, _)| case.rule.is_none()) {
+        let hardware = findings.iter().find(|found| found.rule.id == HARDWARE).expect("a rule about hardware");
+        assert_eq!(hardware.permits(), cfg!(feature = "simulated-hardware"), "{}", case.name);
+        assert_ne!(hardware.outcome, Outcome::Passed, "{}", case.name);
+    }
+}
