@@ -1,7 +1,7 @@
 //! Checkpoints (C2SP tlog-checkpoint): a log's name, its number of entries and the root of their tree.
 
 use crate::encoding::{base64, decimal, digest};
-use crate::note::{Note, NoteError, VerifierKey};
+use crate::note::{Line, Note, NoteError, VerifierKey};
 use core::fmt;
 use core::str::FromStr;
 use measure::Sha256;
@@ -93,6 +93,14 @@ impl SignedCheckpoint {
     /// What the log signed.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// The note with the signature lines of these keys only, in the order received.
+    pub fn note_by(&self, keys: &[VerifierKey]) -> Result<String, NoteError> {
+        let note = Note::parse(self.note.as_bytes())?;
+        let by = |line: &&Line<'_>| keys.iter().any(|key| key.name() == line.name && key.id() == line.id);
+        let lines: String = note.unverified_lines().iter().filter(by).map(|line| line.text).collect();
+        Ok(format!("{}\n{lines}", self.checkpoint))
     }
 
     /// The note as it was received.

@@ -3,8 +3,15 @@
 //! - [`directory`]: reading any tlog-tiles directory.
 //! - [`fsck`]: rehashing one to its signed root.
 //! - [`log`]: our own log: adding entries, signing, publishing.
+//! - [`cosign`]: getting checkpoints cosigned.
+//! - [`witness`]: cosigning those of others.
+//! - [`serve`]: a log's files over HTTP.
 
+pub mod cosign;
 pub mod directory;
 mod durable;
 pub mod fsck;
+mod http;
 pub mod log;
+pub mod serve;
+pub mod witness;

@@ -188,6 +188,12 @@ impl Policy {
         &self.witnesses
     }
 
+    /// Whether the witnesses for whose place in [`Policy::witnesses`] `signed` answers yes would be enough.
+    pub fn is_quorum(&self, signed: impl Fn(usize) -> bool) -> bool {
+        let times: Vec<_> = (0..self.witnesses.len()).map(|at| signed(at).then_some(0)).collect();
+        self.quorum.as_ref().is_none_or(|quorum| quorum.time(&times).is_some())
+    }
+
     /// Checks a checkpoint's signatures: one of its log, and those of a quorum. A signature by a log or witness of the
     /// policy that does not verify refuses it.
     pub fn accept(&self, note: &[u8]) -> Result<Accepted, Refusal> {

@@ -25,7 +25,7 @@ use crate::merkle::{empty_root, leaf_hash};
 use crate::note::{MAX_NOTE, MAX_VERIFIER_KEY, SignatureType, Signer, VerifierKey};
 use crate::tile::{self, Level, Tile, WIDTH};
 use crate::tree::{RightEdge, Tiles};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use measure::Sha256;
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeMap;
@@ -109,12 +109,13 @@ impl Log {
             root.display(),
             tree.root
         );
-        log.agrees_with(log.signed.checkpoint(), &format!("{STATE}/{SIGNED}"))?;
-        log.agrees_with(published.checkpoint(), CHECKPOINT)?;
+        let last = log.signed.checkpoint();
         ensure!(
-            published.checkpoint().size <= log.signed.checkpoint().size,
-            "{CHECKPOINT} is newer than {STATE}/{SIGNED}: {STATE} is from a backup; {RECOVERY}"
+            last.size <= tree.size,
+            "{STATE}/{TREE} is older than {STATE}/{SIGNED}: it is from a backup; {RECOVERY}"
         );
+        log.agrees_with(last, &format!("{STATE}/{SIGNED}"))?;
+        log.agrees_with(published.checkpoint(), CHECKPOINT)?;
         // What a run that was killed has left.
         let scratch = log.state.join(SCRATCH);
         fs::remove_dir_all(&scratch).or_else(absent).with_context(|| format!("removing {}", scratch.display()))?;
@@ -143,20 +144,27 @@ impl Log {
         &self.signed
     }
 
-    /// Refuses to go on if `other`, which this log's key signed according to `whose`, is not a state of this tree: it
-    /// is ahead, so that this directory is from a backup, or it is of another tree.
+    /// Refuses to go on if `other`, which this log's key signed according to `whose`, is not a checkpoint that this
+    /// directory can have signed: it is of more entries, so that this directory is from a backup, or of another tree.
     pub fn agrees_with(&self, other: &Checkpoint, whose: &str) -> anyhow::Result<()> {
-        let size = self.edge.size();
-        if other.size > size {
-            bail!("{whose} has {} entries, this log {size}: this directory is from a backup; {RECOVERY}", other.size);
-        }
-        let root = Tiles::new(size, |tile| self.directory.hashes(tile)).root(other.size)?;
+        self.is_not_behind(other.size, whose)?;
+        let root = Tiles::new(self.edge.size(), |tile| self.directory.hashes(tile)).root(other.size)?;
         ensure!(
             root == other.root,
             "{whose} has the root {} for {} entries, this log has {root}: the log was forked. Keep both as evidence; \
              do not sign anything more with this key",
             other.root,
             other.size
+        );
+        Ok(())
+    }
+
+    /// Refuses to go on if somebody has seen more entries than this directory has signed.
+    pub fn is_not_behind(&self, size: u64, whose: &str) -> anyhow::Result<()> {
+        let signed = self.signed.checkpoint().size;
+        ensure!(
+            size <= signed,
+            "{whose} has seen {size} entries, this directory has signed {signed}: it is from a backup; {RECOVERY}"
         );
         Ok(())
     }
