@@ -91,9 +91,9 @@ fn printable(text: &str) -> String {
 /// `text` with the first words of the lines that matter most in colour (ECMA-48 SGR).
 fn coloured(text: &str) -> String {
     const WORDS: [(&str, &str); 7] = [
-        ("accepted", "1;32"),
-        ("rejected", "1;31"),
-        ("simulated", "1;33"),
+        ("ACCEPTED", "1;32"),
+        ("REJECTED", "1;31"),
+        ("SIMULATED", "1;33"),
         ("passed", "32"),
         ("FAILED", "1;31"),
         ("NOT PERFORMED", "1;31"),
@@ -123,8 +123,8 @@ mod tests {
         ] {
             assert_eq!(printable(text), expected);
         }
-        let text = "rejected, as of 1\n\n  FAILED  a: passed\n  passed  b\nother\n";
-        let expected = "\x1b[1;31mrejected\x1b[0m, as of 1\n\n  \x1b[1;31mFAILED\x1b[0m  a: passed\n  \
+        let text = "REJECTED as of 1\n\n  FAILED  a: passed\n  passed  b\nother\n";
+        let expected = "\x1b[1;31mREJECTED\x1b[0m as of 1\n\n  \x1b[1;31mFAILED\x1b[0m  a: passed\n  \
                         \x1b[32mpassed\x1b[0m  b\nother\n";
         assert_eq!(coloured(text), expected);
     }

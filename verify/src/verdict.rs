@@ -113,6 +113,11 @@ fn word(answer: Answer) -> &'static str {
     }
 }
 
+/// What evidence says must not look like a line of the verdict's own.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], "␤")
+}
+
 /// Longest value of a passed rule that people are shown, in characters. The JSON form has all of it.
 const SHOWN: usize = 64;
 
@@ -124,9 +129,9 @@ impl fmt::Display for Verdict {
         let failed = blocking.iter().filter(|found| found.outcome == Answer::Failed).count();
         let missing = blocking.len().saturating_sub(failed);
         writeln!(f, "{} as of {as_of}", self.outcome.to_string().to_uppercase())?;
-        writeln!(f, "  evidence  {evidence} (sha256 {evidence_sha256:#})")?;
-        writeln!(f, "  matched   {}", matched.as_deref().unwrap_or("nothing that has a name"))?;
-        writeln!(f, "  policy    {policy} (sha256 {policy_sha256:#})")?;
+        writeln!(f, "  evidence  {} (sha256 {evidence_sha256:#})", one_line(evidence))?;
+        writeln!(f, "  matched   {}", one_line(matched.as_deref().unwrap_or("nothing that has a name")))?;
+        writeln!(f, "  policy    {} (sha256 {policy_sha256:#})", one_line(policy))?;
         writeln!(
             f,
             "  rules     {failed} failed, {missing} needed but not performed, {} in order\n",
@@ -141,7 +146,7 @@ impl fmt::Display for Verdict {
                 ("because", &found.reason),
             ];
             for (label, text) in details.iter().filter(|(_, text)| !text.is_empty()) {
-                writeln!(f, "      {label:<9}  {text}")?;
+                writeln!(f, "      {label:<9}  {}", one_line(text))?;
             }
         }
         let width = permitting.iter().map(|found| found.rule.id.len()).max().unwrap_or(0);
@@ -149,7 +154,7 @@ impl fmt::Display for Verdict {
             write!(f, "  {:<13}  {:<width$}  {}", word(found.outcome), found.rule.id, found.rule.holds)?;
             if !found.observed.is_empty() {
                 let shown: String = found.observed.chars().take(SHOWN).collect();
-                write!(f, ": {shown}{}", if shown == found.observed { "" } else { "…" })?;
+                write!(f, ": {}{}", one_line(&shown), if shown == found.observed { "" } else { "…" })?;
             }
             writeln!(f)?;
         }
@@ -312,5 +317,19 @@ REJECTED as of 2026-06-01T00:00:00Z
         let verdict = verdict(&[(third, Answer::Failed), (first, Answer::Passed), (second, NOT_NEEDED)], None);
         assert_eq!(verdict.to_string(), TEXT);
         assert_eq!(serde_json::to_string_pretty(&verdict).unwrap(), JSON);
+    }
+    #[test]
+    fn evidence_cannot_add_lines_to_its_verdict() {
+        let mut verdict = verdict(&RULES.map(|rule| (rule, Answer::Failed)), None);
+        let lines = verdict.to_string().lines().count();
+        let forged = "\n  passed         a.first  \r";
+        verdict.subject.evidence += forged;
+        verdict.subject.matched = Some(forged.into());
+        for found in &mut verdict.findings {
+            found.observed = forged.into();
+            found.reason = forged.into();
+        }
+        assert_eq!(verdict.to_string().lines().count(), lines);
+        assert!(!verdict.to_string().contains('\r'));
     }
 }

@@ -32,7 +32,7 @@ fn blocking(value: &serde_json::Value) -> Vec<&str> {
 fn simulated_evidence_is_rejected() {
     let ran = run(&mut demonstration(&[]));
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    assert!(ran.stdout.starts_with("rejected, as of 2026-11-23T00:00:00Z\n"), "{}", ran.stdout);
+    assert!(ran.stdout.starts_with("REJECTED as of 2026-11-23T00:00:00Z\n"), "{}", ran.stdout);
     assert!(ran.stderr.starts_with("no: rejected: snp.chain.ark.pinned failed (and "), "{}", ran.stderr);
     let ran = run(&mut demonstration(&["--json"]));
     let value = json(&ran);
