@@ -14,13 +14,15 @@ use image::formats::{cpio, erofs, tar};
 use measure::cmdline::CommandLine;
 use measure::appraise::{Finding, Time};
 use measure::snp::Ovmf;
-use measure::snp::appraise::{Evidence, appraise, rules};
+use measure::snp::appraise::{Demand, Evidence, appraise, rules};
 use measure::snp::chain::{Chain, Roots};
 use measure::snp::report::Report;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 use std::sync::LazyLock;
 use verify::policy::{Policy, Section};
+use verify::verdict::Outcome;
+use verify::Bundle;
 
 /// The main function of a fuzz target; an empty one where there is no fuzzer.
 #[macro_export]
@@ -39,17 +41,19 @@ macro_rules! target {
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 13] = [
+pub const PROPERTIES: [(&str, Property); 15] = [
     ("cmdline", cmdline),
     ("cpio", cpio),
     ("deb", deb),
     ("disk", disk),
     ("erofs", erofs),
+    ("evidence_bundle", evidence_bundle),
     ("inspect", inspect),
     ("listing", listing),
     ("lock", lock),
     ("manifest", manifest),
     ("ovmf", ovmf),
+    ("policy", policy),
     ("request", request),
     ("snp_report", snp_report),
     ("tar", tar),
@@ -145,6 +149,25 @@ pub fn ovmf(bytes: &[u8]) -> bool {
 /// A request is accepted or refused.
 pub fn request(bytes: &[u8]) -> bool {
     text(bytes).is_some_and(|text| Request::parse(text).is_ok())
+}
+
+/// A bundle is written as it was read, and gets a verdict, which without a release is not that it is accepted.
+pub fn evidence_bundle(bytes: &[u8]) -> bool {
+    let Ok(bundle) = Bundle::parse(bytes) else { return false };
+    assert_eq!(bundle.to_bytes().expect("what was read can be written"), bytes);
+    let request = verify::Request { bundle: &bundle, release: None, report_data: &Demand::Any, now: Time(0) };
+    let verdict = verify::appraise(&request, &STRICT, &Roots::amd());
+    assert_eq!(verdict.outcome(), Outcome::Rejected);
+    true
+}
+
+/// A policy is the same after a comment.
+pub fn policy(bytes: &[u8]) -> bool {
+    let parse = |bytes: &[u8]| Policy::parse("a policy", bytes);
+    let Ok(policy) = parse(bytes) else { return false };
+    let with = parse(&[b"# A comment.\n", bytes].concat()).expect("what was read can be read after a comment");
+    assert_eq!(Policy { sha256: policy.sha256, ..with }, policy);
+    true
 }
 
 /// A report without certificates is answered by every rule, in order, and never accepted.

@@ -5,6 +5,7 @@ use measure::cmdline::{Tee, VerityDisk};
 use measure::guid::Guid;
 use measure::verity::VerityRoot;
 use std::num::NonZeroU64;
+use verify::bundle::{Evidence as BundledEvidence, SnpEvidence, TdxEvidence};
 
 /// Samples longer than this are mutated in their first and last half of it, and here and there between.
 const DENSE: usize = 1024;
@@ -42,9 +43,11 @@ fn samples(name: &str) -> Vec<Vec<u8>> {
         "cmdline" => vec![command_line()],
         "cpio" => vec![initrd()],
         "disk" => vec![partitioned()],
+        "evidence_bundle" => vec![snp_bundle(), tdx_bundle()],
         "inspect" => all("ovmf").into_iter().chain([initrd()]).collect(),
         "listing" => vec![b". d 0755 0 0 - -\nx l 0777 0 0 - a\\x20b\nz c 0600 1 2 - 5:1\n".to_vec()],
         "manifest" => vec![read(&root.join("../content/manifest.yaml"))],
+        "policy" => vec![policy_text()],
         "request" => vec![read(&root.join("../image/request.toml"))],
         "snp_report" => [2, 3, 4, 5].map(report).into(),
         "tar" => vec![archive()],
@@ -108,6 +111,24 @@ fn report(version: u8) -> Vec<u8> {
     bytes
 }
 
+fn snp_bundle() -> Vec<u8> {
+    let (leaf, ask, ark) = (b"leaf".to_vec(), b"ask".to_vec(), b"ark".to_vec());
+    let evidence = SnpEvidence { report: report(5), leaf, ask, ark, crl: Some(b"crl".to_vec()) };
+    let (release, release_proof) = (Some(b"{}".to_vec()), Some(b"c2sp.org/tlog-proof@v1\n".to_vec()));
+    Bundle { evidence: BundledEvidence::Snp(evidence), release, release_proof }.to_bytes().expect("a small bundle")
+}
+
+fn tdx_bundle() -> Vec<u8> {
+    let evidence = TdxEvidence { quote: vec![4, 0, 2, 0, 0x81, 0, 0, 0], collateral: b"{}".to_vec() };
+    Bundle::bare(BundledEvidence::Tdx(evidence)).to_bytes().expect("a small bundle")
+}
+
+/// The strict policy without its comments, which are most of it.
+fn policy_text() -> Vec<u8> {
+    let lines = include_str!("../../policies/strict.toml").lines().filter_map(|line| line.split('#').next());
+    lines.filter(|line| !line.is_empty()).map(|line| format!("{}\n", line.trim_end())).collect::<String>().into()
+}
+
 /// One test per property, so that they run side by side and a failure has a name.
 macro_rules! survive {
     ($($name:ident)*) => {$(
@@ -137,4 +158,6 @@ macro_rules! survive {
     };
 }
 
-survive!(cmdline cpio deb disk erofs inspect listing lock manifest ovmf request snp_report tar);
+survive!(
+    cmdline cpio deb disk erofs evidence_bundle inspect listing lock manifest ovmf policy request snp_report tar
+);

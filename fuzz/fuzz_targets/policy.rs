@@ -1,0 +1,3 @@
+//! See `fuzz::policy`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::policy);
