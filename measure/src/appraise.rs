@@ -86,6 +86,17 @@ impl Finding {
         Self::new(rule, Outcome::NotPerformed { needed: false }, observed.into(), String::new(), reason.into())
     }
 
+    /// It is asked for, and what it takes to decide is not there: the reason says what.
+    pub fn missing(
+        rule: Rule,
+        observed: impl Into<String>,
+        required: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        let outcome = Outcome::NotPerformed { needed: true };
+        Self::new(rule, outcome, observed.into(), required.into(), reason.into())
+    }
+
     fn new(rule: Rule, outcome: Outcome, observed: String, required: String, reason: String) -> Self {
         Self { rule, outcome, observed, required, reason }
     }
@@ -94,6 +105,43 @@ impl Finding {
     pub fn permits(&self) -> bool {
         matches!(self.outcome, Outcome::Passed | Outcome::NotPerformed { needed: false })
     }
+}
+
+/// What is asked of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Demand<T> {
+    /// Whatever it is: the rule is not performed, and not needed.
+    Any,
+    /// This value; of values that are not compared for equality, what the field says.
+    Is(T),
+    /// Something particular, but what would say what is missing: the rule is not performed, and needed. The text names
+    /// what is missing, such as `the bundle has no release`.
+    Missing(String),
+}
+
+impl<T> Demand<T> {
+    /// What this makes of what was observed; `judge` compares it with what is asked for.
+    pub fn finding(
+        &self,
+        rule: Rule,
+        observed: impl Into<String>,
+        judge: impl FnOnce(&T, String) -> Finding,
+    ) -> Finding {
+        match self {
+            Self::Any => Finding::not_asked(rule, observed, "the policy accepts any value"),
+            Self::Missing(what) => Finding::missing(rule, observed, "", what.as_str()),
+            Self::Is(wanted) => judge(wanted, observed.into()),
+        }
+    }
+}
+
+/// Whether something that weakens the evidence is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permit {
+    /// It is refused.
+    Refused,
+    /// It is accepted.
+    Accepted,
 }
 
 /// Whole seconds since 1970, UTC. Always the caller's: nothing here reads a clock.

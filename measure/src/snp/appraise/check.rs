@@ -1,17 +1,22 @@
-//! What every rule is made of: a case to look at, and an answer.
+//! What every rule is made of: a case to look at, and what is found.
 
-use super::requirements::{BitDemand, Demand, ProductTerms, Requirements, Terms};
-use crate::appraise::{Finding, Outcome, Rule};
+use super::form::{self, PRODUCT, PRODUCT_ACCEPTED};
+use super::requirements::{BitDemand, ProductTerms, Requirements, Terms};
+use crate::appraise::{Demand, Finding, Rule};
 use crate::snp::chain::Endorsement;
 use crate::snp::product::{Product, TcbVersion};
 use crate::snp::report::{Report, ReportError, ReportVersion};
-use core::fmt::Display;
 
 /// A rule and the function that decides it.
 pub(super) struct Check {
     pub(super) rule: Rule,
-    pub(super) decide: fn(&Case<'_>) -> Result<Answer, Undecided>,
+    decide: Decide,
 }
+
+pub(super) type Decide = fn(Rule, &Case<'_>) -> Known<Finding>;
+
+/// What a rule has to know, or else the rule that has to pass first.
+pub(super) type Known<T> = Result<T, Rule>;
 
 /// What rules look at.
 pub(super) struct Case<'a> {
@@ -25,123 +30,66 @@ pub(super) struct Case<'a> {
     pub(super) requirements: &'a Requirements,
 }
 
-/// A decided rule.
-pub(super) struct Answer {
-    outcome: Outcome,
-    observed: String,
-    required: String,
-    reason: String,
+/// An entry of a table.
+pub(super) const fn check(id: &'static str, holds: &'static str, decide: Decide) -> Check {
+    check_of(Rule { id, holds }, decide)
 }
 
-/// Why a rule cannot be decided: usually because another one did not pass.
-pub(super) struct Undecided(String);
+/// An entry for a rule that others wait for.
+pub(super) const fn check_of(rule: Rule, decide: Decide) -> Check {
+    Check { rule, decide }
+}
 
 impl Check {
     pub(super) fn find(&self, case: &Case<'_>) -> Finding {
-        let answer = (self.decide)(case).unwrap_or_else(|Undecided(reason)| Answer {
-            outcome: Outcome::NotPerformed { needed: true },
-            observed: String::new(),
-            required: String::new(),
-            reason,
-        });
-        let Answer { outcome, observed, required, reason } = answer;
-        Finding { rule: self.rule, outcome, observed, required, reason }
+        (self.decide)(self.rule, case).unwrap_or_else(|first| Finding::waits_for(self.rule, first))
     }
 }
 
 impl<'a> Case<'a> {
-    /// The report, or which rule it breaks.
-    pub(super) fn report(&self) -> Result<Report<'a>, Undecided> {
-        self.parsed.map_err(|error| match error {
-            ReportError::Length { .. } => Undecided::by("snp.report.length"),
-            ReportError::Version { .. } => Undecided::by("snp.report.version"),
-        })
+    /// The report.
+    pub(super) fn report(&self) -> Known<Report<'a>> {
+        self.parsed.map_err(form::broken)
     }
 
     /// The product that the report names or, in version 2, that the certificate names.
-    pub(super) fn product(&self) -> Result<Product, Undecided> {
+    pub(super) fn product(&self) -> Known<Product> {
         match (self.report()?.product(), self.endorsement) {
             (Some(Ok(product)), _) => Ok(product),
             (None, Some(endorsement)) => Ok(endorsement.product),
-            (Some(Err(_)), _) | (None, None) => Err(Undecided::by("snp.report.product")),
+            (Some(Err(_)), _) | (None, None) => Err(PRODUCT),
         }
     }
 
     /// What is asked of reports of this product.
-    pub(super) fn terms(&self) -> Result<&'a ProductTerms, Undecided> {
+    pub(super) fn terms(&self) -> Known<&'a ProductTerms> {
         match self.requirements.products.terms(self.product()?) {
             Terms::Accepted(terms) => Ok(terms),
-            Terms::Refused => Err(Undecided::by("snp.report.product-accepted")),
+            Terms::Refused => Err(PRODUCT_ACCEPTED),
         }
     }
 
     /// A TCB version of the report, in the product's layout.
-    pub(super) fn tcb(&self, word: fn(&Report<'a>) -> [u8; 8]) -> Result<TcbVersion, Undecided> {
+    pub(super) fn tcb(&self, word: fn(&Report<'a>) -> [u8; 8]) -> Known<TcbVersion> {
         Ok(TcbVersion::of_report(word(&self.report()?), self.product()?).0)
     }
 }
 
-impl Answer {
-    /// Passed if it holds; else failed, with the reason.
-    pub(super) fn of(holds: bool, observed: impl Display, required: impl Display, reason: impl Display) -> Self {
-        let (outcome, reason) =
-            if holds { (Outcome::Passed, String::new()) } else { (Outcome::Failed, reason.to_string()) };
-        Self { outcome, observed: observed.to_string(), required: required.to_string(), reason }
-    }
-
-    /// Not performed, and not needed.
-    pub(super) fn not_needed(observed: impl Display, reason: impl Display) -> Self {
-        let outcome = Outcome::NotPerformed { needed: false };
-        Self { outcome, observed: observed.to_string(), required: String::new(), reason: reason.to_string() }
-    }
-
-    /// Not performed although it is needed.
-    pub(super) fn unavailable(observed: impl Display, required: impl Display, reason: impl Display) -> Self {
-        let outcome = Outcome::NotPerformed { needed: true };
-        let (observed, required) = (observed.to_string(), required.to_string());
-        Self { outcome, observed, required, reason: reason.to_string() }
-    }
-
-    /// What a demand makes of a value: not needed if any will do, unavailable if what would say it is missing, else as
-    /// judged.
-    pub(super) fn to<T>(demand: &Demand<T>, observed: impl Display, judge: impl FnOnce(&T, String) -> Self) -> Self {
-        let observed = observed.to_string();
-        match demand {
-            Demand::Any => Self::not_needed(observed, ANY),
-            Demand::Missing(reason) => Self::unavailable(observed, "", reason),
-            Demand::Is(wanted) => judge(wanted, observed),
-        }
-    }
-
-    /// Equality with a demanded value.
-    pub(super) fn equal<T: PartialEq + Display>(demand: &Demand<T>, found: &T) -> Self {
-        Self::to(demand, found, |wanted, observed| Self::of(found == wanted, observed, wanted, "it is another value"))
-    }
-
-    /// A bit of a word, as demanded.
-    pub(super) fn bit(demand: BitDemand, word: u64, mask: u64) -> Self {
-        let set = word & mask != 0;
-        let (observed, bit) = (u8::from(set), mask.trailing_zeros());
-        match demand {
-            BitDemand::Any => Self::not_needed(observed, ANY),
-            BitDemand::Require => Self::of(set, observed, 1, format_args!("bit {bit} is 0")),
-            BitDemand::Forbid => Self::of(!set, observed, 0, format_args!("bit {bit} is 1")),
-        }
-    }
+/// Equality with a demanded value.
+pub(super) fn equal<T: PartialEq + ToString>(rule: Rule, demand: &Demand<T>, found: &T) -> Finding {
+    demand.finding(rule, found.to_string(), |wanted, observed| {
+        Finding::of(rule, found == wanted, observed, wanted.to_string(), "it is another value")
+    })
 }
 
-/// Why a rule was not performed when its demand is "any".
-const ANY: &str = "the policy accepts any value";
-
-impl Undecided {
-    /// Because this rule did not pass.
-    pub(super) fn by(rule: &str) -> Self {
-        Self(format!("{rule} did not pass"))
-    }
-
-    /// For another reason.
-    pub(super) fn because(reason: &str) -> Self {
-        Self(reason.to_owned())
+/// A bit of a word, as demanded.
+pub(super) fn bit(rule: Rule, demand: BitDemand, word: u64, mask: u64) -> Finding {
+    let set = word & mask != 0;
+    let (observed, bit) = (u8::from(set).to_string(), mask.trailing_zeros());
+    match demand {
+        BitDemand::Any => Finding::not_asked(rule, observed, "the policy accepts either"),
+        BitDemand::Require => Finding::of(rule, set, observed, "1", format!("bit {bit} is 0")),
+        BitDemand::Forbid => Finding::of(rule, !set, observed, "0", format!("bit {bit} is 1")),
     }
 }
 
@@ -157,7 +105,7 @@ pub(super) fn bits(word: u64) -> String {
 }
 
 /// What a set asks for: its value if it has one, else how many.
-pub(super) fn one_of<T: Display>(mut set: impl ExactSizeIterator<Item = T>) -> String {
+pub(super) fn one_of<T: ToString>(mut set: impl ExactSizeIterator<Item = T>) -> String {
     match (set.len(), set.next()) {
         (1, Some(only)) => only.to_string(),
         (count, _) => format!("one of {count}"),

@@ -1,11 +1,11 @@
 //! The verdict on a report of an SEV-SNP guest: every rule over the report itself, and those of [`chain`] over who signed
 //! it, in one list.
 //!
-//! A rule is one entry in the table of its group: an id, what holds when it passes, and a function from the case to an
-//! answer. To add one, add an entry; everything that lists rules takes them from these tables.
+//! A rule is one entry in the table of its group: an id, what holds when it passes, and a function from the case to the
+//! finding. To add one, add an entry; everything that lists rules takes them from these tables.
 //!
-//! A rule is *needed* unless its own description says when it is not. A rule that cannot be decided because another one
-//! did not pass is not performed, and needed: what is wrong with evidence is said once, by the rule it breaks.
+//! A rule is *needed* unless its own description says when it is not. A rule that cannot be decided until another one
+//! passes is not performed, and needed: what is wrong with evidence is said once, by the rule it breaks.
 
 mod check;
 mod form;
@@ -17,15 +17,16 @@ mod tcb;
 #[cfg(test)]
 mod tests;
 
+pub use crate::appraise::{Demand, Permit};
 pub use requirements::{
-    AuthorKey, BitDemand, Chips, Demand, IdBlock, Identity, Permit, PlatformBits, PolicyBits, ProductTerms, Products,
-    Requirements, SigningKeys, Terms,
+    AuthorKey, BitDemand, Chips, IdBlock, Identity, PlatformBits, PolicyBits, ProductTerms, Products, Requirements,
+    SigningKeys, Terms,
 };
 
 use super::chain::{self, Chain, Endorsement, Roots};
 use super::product::Product;
 use super::report::Report;
-use crate::appraise::{Finding, Outcome, Rule, Time};
+use crate::appraise::{Finding, Rule, Time};
 use check::{Case, Check};
 
 /// The rules over the report, group by group, as they are reported; those of [`chain`] come after the first group.
@@ -68,7 +69,7 @@ pub fn appraise<'a>(evidence: &Evidence<'a>, roots: &Roots, requirements: &Requi
     let demands = chain::Demands { missing_crl: requirements.missing_crl, masked_chip: requirements.chips.masked };
     let (signed, endorsement) = match &parsed {
         Ok(report) => chain::examine(&evidence.chain, report, roots, &demands, now),
-        Err(_) => (chain::RULES.iter().map(|rule| without_report(*rule)).collect(), None),
+        Err(error) => (chain::RULES.map(|rule| Finding::waits_for(rule, form::broken(*error))).into(), None),
     };
     let case = Case { bytes: evidence.report, parsed, endorsement: endorsement.as_ref(), requirements };
     let [form, rest @ ..] = GROUPS;
@@ -87,14 +88,4 @@ pub fn rules() -> impl Iterator<Item = Rule> {
     let [form, rest @ ..] = GROUPS;
     let rest = rest.into_iter().flatten().map(|check| check.rule);
     form.iter().map(|check| check.rule).chain(chain::RULES.iter().copied()).chain(rest)
-}
-
-fn without_report(rule: Rule) -> Finding {
-    Finding {
-        rule,
-        outcome: Outcome::NotPerformed { needed: true },
-        observed: String::new(),
-        required: String::new(),
-        reason: "there is no report that could have been signed".to_owned(),
-    }
 }

@@ -1,5 +1,6 @@
 //! What is asked of a report. There are no defaults, and "any" is a value that a reviewer can see.
 
+use crate::appraise::{Demand, Permit};
 use crate::digest::Digest;
 use crate::snp::LaunchDigest;
 use crate::snp::product::{Product, TcbVersion};
@@ -23,18 +24,6 @@ pub struct Requirements {
     pub identity: Identity,
 }
 
-/// What is asked of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Demand<T> {
-    /// Whatever it is: the rule is not performed, and not needed.
-    Any,
-    /// This value; of values that are not compared for equality, what the field says.
-    Is(T),
-    /// Something particular, but what would say what is missing: the rule is not performed, and needed. The text names
-    /// what is missing, such as `the bundle has no release`.
-    Missing(String),
-}
-
 /// What is asked of one bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BitDemand {
@@ -44,15 +33,6 @@ pub enum BitDemand {
     Forbid,
     /// Either.
     Any,
-}
-
-/// Whether something that weakens the evidence is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permit {
-    /// It is refused.
-    Refused,
-    /// It is accepted.
-    Accepted,
 }
 
 /// For each product whether it is accepted.
