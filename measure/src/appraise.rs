@@ -135,6 +135,16 @@ impl<T> Demand<T> {
     }
 }
 
+/// The members of a set if they are few, else how many.
+pub(crate) fn one_of<I: IntoIterator<Item: ToString, IntoIter: ExactSizeIterator>>(members: I) -> String {
+    let members = members.into_iter();
+    match members.len() {
+        0 => "none".to_owned(),
+        1..=4 => members.map(|member| member.to_string()).collect::<Vec<_>>().join(" or "),
+        many => format!("one of {many}"),
+    }
+}
+
 /// Whether something that weakens the evidence is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permit {

@@ -103,11 +103,3 @@ pub(super) fn bits(word: u64) -> String {
     let set = (0..u64::BITS).filter(|bit| word >> bit & 1 == 1);
     set.map(|bit| bit.to_string()).collect::<Vec<_>>().join(", ")
 }
-
-/// What a set asks for: its value if it has one, else how many.
-pub(super) fn one_of<T: ToString>(mut set: impl ExactSizeIterator<Item = T>) -> String {
-    match (set.len(), set.next()) {
-        (1, Some(only)) => only.to_string(),
-        (count, _) => format!("one of {count}"),
-    }
-}

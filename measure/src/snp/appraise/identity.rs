@@ -1,9 +1,9 @@
 //! `snp.identity.*`: who the guest is, what it says, and on which chip it runs.
 
-use super::check::{Case, Check, Known, check, check_of, equal, one_of};
+use super::check::{Case, Check, Known, check, check_of, equal};
 use super::form::{SIGNING_KEY_ACCEPTED, signing_key};
 use super::requirements::{AuthorKey, IdBlock, SigningKeys};
-use crate::appraise::{Finding, Permit, Rule};
+use crate::appraise::{Finding, Permit, Rule, one_of};
 use crate::digest::Digest;
 use crate::snp::report::SigningKey;
 use std::collections::BTreeSet;
@@ -70,7 +70,7 @@ const UNPINNED: &str = "the policy pins no ID key, so nobody vouches for the ID 
 /// Whether a key is one of those that the policy names.
 fn named(rule: Rule, keys: &BTreeSet<Digest<48>>, found: Digest<48>) -> Finding {
     let reason = "the policy does not name this key";
-    Finding::of(rule, keys.contains(&found), found.to_string(), one_of(keys.iter()), reason)
+    Finding::of(rule, keys.contains(&found), found.to_string(), one_of(keys), reason)
 }
 
 /// Needed if an author key is pinned.
@@ -169,7 +169,7 @@ fn chip_allowed(rule: Rule, case: &Case<'_>) -> Known<Finding> {
     let report = case.report()?;
     let chip = report.chip_id();
     Ok(case.requirements.chips.allowed.finding(rule, chip.to_string(), |allowed, observed| {
-        let required = one_of(allowed.iter());
+        let required = one_of(allowed);
         match report.chip_id_masked() {
             true => Finding::missing(rule, "masked", required, MASKED),
             false => {
@@ -208,6 +208,6 @@ fn csp_id(rule: Rule, case: &Case<'_>) -> Known<Finding> {
     };
     Ok(csp_ids.finding(rule, csp_id, |accepted, observed| {
         let reason = "the policy does not name this provider";
-        Finding::of(rule, accepted.contains(csp_id), observed, one_of(accepted.iter()), reason)
+        Finding::of(rule, accepted.contains(csp_id), observed, one_of(accepted), reason)
     }))
 }

@@ -5,10 +5,9 @@ use super::rules::{
     ATTRIBUTES, DEBUG, DEVICES, MIGRATABLE, MODULE, MODULE_ATTRIBUTES, MODULE_SIGNER, MRCONFIGID, MROWNER,
     MROWNERCONFIG, MRTD, REPORT_DATA, RESERVED, RTMR0, RTMR1, RTMR2, RTMR3, SEPT_VE, SERVICES, VM, XFAM,
 };
-use super::{always, demanded, one_of};
-use crate::appraise::Finding;
+use super::{always, demanded};
+use crate::appraise::{Finding, Permit, one_of};
 use crate::digest::{Digest, Sha384};
-use crate::snp::appraise::Permit;
 use crate::tdx::quote::{Body, Td15, Td15Extended, TdAttributes};
 use std::collections::BTreeSet;
 
@@ -25,7 +24,13 @@ const ZERO: Sha384 = Sha384::new([0; 48]);
 pub(super) fn findings(body: &Body, requirements: &Requirements) -> Vec<Finding> {
     let identity = &requirements.identity;
     let member = |rule, found: Sha384, demand| {
-        demanded(rule, found.to_string(), demand, one_of, |wanted: &BTreeSet<Sha384>| wanted.contains(&found))
+        demanded(
+            rule,
+            found.to_string(),
+            demand,
+            |set| one_of(set),
+            |wanted: &BTreeSet<Sha384>| wanted.contains(&found),
+        )
     };
     let mut findings = vec![
         member(MODULE, body.mrseam, &requirements.modules),

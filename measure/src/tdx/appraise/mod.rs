@@ -11,8 +11,7 @@ pub use rules::RULES;
 
 use super::collateral::{Collateral, Root};
 use super::quote::{Quote, QuoteError};
-use crate::appraise::{Finding, Outcome, Rule, Time};
-use crate::snp::appraise::Demand;
+use crate::appraise::{Demand, Finding, Outcome, Rule, Time};
 use rules::{BODY, COLLATERAL, KEY_TYPE, SIZE, TEE_TYPE, VENDOR, VERSION};
 
 /// A quote and what came with it, as they were received.
@@ -93,19 +92,13 @@ fn quote(parsed: &Result<Quote<'_>, QuoteError>) -> Vec<Finding> {
 
 fn collateral(found: Option<&Collateral<'_>>) -> Finding {
     match found.map(Collateral::too_long) {
-        None => missing(COLLATERAL, "", "the evidence has no TDX collateral"),
+        None => Finding::missing(COLLATERAL, "", "", "the evidence has no TDX collateral"),
         Some(None) => Finding::passed(COLLATERAL, "", ""),
         Some(Some((part, length, limit))) => {
             let (observed, required) = (format!("{part}: {length} bytes"), format!("at most {limit}"));
             Finding::failed(COLLATERAL, observed, required, format!("{part} is longer than allowed"))
         }
     }
-}
-
-/// It was asked for, and something needed for the answer is not there.
-fn missing(rule: Rule, observed: impl Into<String>, reason: impl Into<String>) -> Finding {
-    let outcome = Outcome::NotPerformed { needed: true };
-    Finding { rule, outcome, observed: observed.into(), required: String::new(), reason: reason.into() }
 }
 
 /// Whether something holds that is not the policy's to choose.
@@ -124,19 +117,7 @@ fn demanded<T>(
     required: impl Fn(&T) -> String,
     holds: impl Fn(&T) -> bool,
 ) -> Finding {
-    match demand {
-        Demand::Any => Finding::not_asked(rule, observed, "the policy accepts any value"),
-        Demand::Missing(what) => missing(rule, observed, what.as_str()),
-        Demand::Is(wanted) if holds(wanted) => Finding::passed(rule, observed, required(wanted)),
-        Demand::Is(wanted) => Finding::failed(rule, observed, required(wanted), "not what the policy requires"),
-    }
-}
-
-/// The members of a set, or how many they are.
-fn one_of<T: ToString>(wanted: &std::collections::BTreeSet<T>) -> String {
-    match wanted.len() {
-        0 => "none".into(),
-        1..=4 => wanted.iter().map(T::to_string).collect::<Vec<_>>().join(" or "),
-        many => format!("one of {many} values"),
-    }
+    demand.finding(rule, observed, |wanted, observed| {
+        Finding::of(rule, holds(wanted), observed, required(wanted), "not what the policy requires")
+    })
 }

@@ -1,14 +1,13 @@
 //! Rules over what Intel says of the platform.
 
+use super::demanded;
 use super::requirements::{Advisories, Platforms, Requirements, TcbStatus};
 use super::rules::{
     ADVISORIES, CACHED_KEYS, DYNAMIC, EVALUATION, FAMILY_ALLOWED, FAMILY_DENIED, MACHINE_ALLOWED, MACHINE_DENIED, SMT,
     STATUS,
 };
 use super::trust::{Trust, Vouched};
-use super::{demanded, missing, one_of};
-use crate::appraise::{Finding, Rule};
-use crate::snp::appraise::Permit;
+use crate::appraise::{Finding, Permit, Rule, one_of};
 use std::collections::BTreeSet;
 
 const RULES: [Rule; 10] = [
@@ -82,7 +81,7 @@ fn advisories(found: &BTreeSet<String>, accepted: &Advisories) -> Finding {
 }
 
 fn places(vouched: &Vouched, platforms: &Platforms) -> [Finding; 4] {
-    fn denied<T: Ord + ToString>(rule: Rule, found: &T, denied: &BTreeSet<T>) -> Finding {
+    fn denied<T: Ord + std::fmt::Display>(rule: Rule, found: &T, denied: &BTreeSet<T>) -> Finding {
         let required = format!("not {}", one_of(denied));
         match (denied.is_empty(), denied.contains(found)) {
             (true, _) => Finding::not_asked(rule, found.to_string(), "the policy refuses none"),
@@ -94,9 +93,9 @@ fn places(vouched: &Vouched, platforms: &Platforms) -> [Finding; 4] {
     let contains_family = |wanted: &BTreeSet<_>| wanted.contains(&family);
     let contains_machine = |wanted: &BTreeSet<_>| wanted.contains(&machine);
     [
-        demanded(FAMILY_ALLOWED, family.to_string(), &platforms.families, one_of, contains_family),
+        demanded(FAMILY_ALLOWED, family.to_string(), &platforms.families, |set| one_of(set), contains_family),
         denied(FAMILY_DENIED, &family, &platforms.denied_families),
-        demanded(MACHINE_ALLOWED, machine.to_string(), &platforms.machines, one_of, contains_machine),
+        demanded(MACHINE_ALLOWED, machine.to_string(), &platforms.machines, |set| one_of(set), contains_machine),
         denied(MACHINE_DENIED, &machine, &platforms.denied_machines),
     ]
 }
@@ -110,7 +109,7 @@ fn flag(rule: Rule, found: Option<bool>, permit: Permit) -> Finding {
     };
     match (permit, found) {
         (Permit::Accepted, _) => Finding::not_asked(rule, observed, "the policy accepts either"),
-        (Permit::Refused, None) => missing(rule, "", "the platform's certificate does not say"),
+        (Permit::Refused, None) => Finding::missing(rule, "", "", "the platform's certificate does not say"),
         (Permit::Refused, Some(false)) => Finding::passed(rule, observed, "no"),
         (Permit::Refused, Some(true)) => Finding::failed(rule, observed, "no", "the policy refuses it"),
     }

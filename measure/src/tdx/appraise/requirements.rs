@@ -1,8 +1,8 @@
 //! What is asked of a quote. There are no defaults, and "any" is a value that a reviewer can see.
 
 use super::super::quote::{Fmspc, Ppid, TdAttributes};
+use crate::appraise::{Demand, Permit};
 use crate::digest::{Digest, Sha384};
-use crate::snp::appraise::{Demand, Permit};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
