@@ -67,6 +67,7 @@ impl std::fmt::Debug for PublicKey {
 }
 
 /// A private key. It is wiped from memory when dropped and shows itself nowhere.
+#[derive(Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {

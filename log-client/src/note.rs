@@ -202,10 +202,14 @@ pub struct Signer {
 impl Signer {
     /// The signer of this name and seed, for notes or for cosignatures.
     pub fn new(name: &str, kind: SignatureType, seed: &[u8; 32]) -> Result<Self, KeyError> {
+        Self::with_key(name, kind, SigningKey::from_seed(seed))
+    }
+
+    /// The signer of this name and key, for notes or for cosignatures.
+    pub fn with_key(name: &str, kind: SignatureType, secret: SigningKey) -> Result<Self, KeyError> {
         if ![SignatureType::ED25519, SignatureType::COSIGNATURE].contains(&kind) {
             return Err(KeyError::Form { expected: "a secret key of type 01 or 04" });
         }
-        let secret = SigningKey::from_seed(seed);
         Ok(Self { key: VerifierKey::new(name, kind, secret.public().as_bytes())?, secret })
     }
 

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Lock(crate::lock::Flags),
     /// Compute what will be measured.
     Measure(crate::measure::Flags),
+    /// Sign what dist/ is, enter it in the log, and write the release with its proof.
+    Release(crate::release::Flags),
 }
 
 impl Command {
@@ -47,6 +49,7 @@ impl Command {
             Self::Launch(_) => "launch",
             Self::Lock(_) => "lock",
             Self::Measure(_) => "measure",
+            Self::Release(_) => "release",
         }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) struct PassphraseFlags {
     /// The file with the passphrase, such as /dev/fd/3; one final line break is not part of it. Without this flag the
     /// terminal is asked.
     #[arg(long, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 /// Runs `key`.

@@ -10,7 +10,6 @@ use image::inputs::resolve::{self, Checked, Resolver};
 use image::inputs::store::Store;
 use serde_json::json;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
@@ -51,7 +50,6 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a resolution is of its time; nothing else depends on it")]
 fn update(
     root: &Path,
     request: &Request,
@@ -76,7 +74,7 @@ fn update(
         }
         Some(Err(error)) => return Err(error),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
+    let now = workspace::now()?.0;
     let progress = Terminal::new();
     let resolver = Resolver { root, store, mirrors, scratch: cache, now, progress: &progress };
     let (lock, mut notes) = resolver.update(request, old.as_ref(), only)?;

@@ -11,6 +11,7 @@ mod key;
 mod launch;
 mod lock;
 mod measure;
+mod release;
 mod report;
 mod workspace;
 
@@ -42,5 +43,6 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Command::Launch(flags) => launch::run(flags),
         Command::Lock(flags) => lock::run(flags),
         Command::Measure(flags) => measure::run(flags),
+        Command::Release(flags) => release::run(flags),
     }
 }

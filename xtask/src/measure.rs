@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use image::files::read_bounded;
 use image::formats::hash;
 use image::pipeline::build::Checkout;
-use image::pipeline::measured::{MAX_BOOT_FILE, MEASUREMENTS_LOCK, Measurements};
+use image::pipeline::measured::{MAX_BOOT_FILE, MEASUREMENTS_LOCK, Manifest, Measurements};
 use measure::Sha256;
 use measure::guid::Guid;
 use measure::snp::{
@@ -133,13 +133,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
 fn image(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
     let dist = workspace::dist(flags.dist.as_deref())?;
-    let (manifest, records) = image::pipeline::dist::read(&dist)?;
-    let found = manifest.recomputed(&dist, &Terminal::new())?;
-    let lock = root.join(MEASUREMENTS_LOCK);
-    let mut differences = Measurements::new(&manifest, &records)?.differences(&Measurements::new(&found, &records)?);
-    if found != manifest && differences.is_empty() {
-        differences.push("manifest.json: it does not follow from the files beside it".to_owned());
-    }
+    let (found, mut differences) = anew(&dist)?;
     let (yes, no) = if flags.check {
         differences.extend(image::pipeline::build::check(&Checkout::read(&root)?, &dist)?);
         (
@@ -151,7 +145,8 @@ fn image(flags: &Flags) -> anyhow::Result<Answer> {
     };
     let agreed = differences.is_empty();
     if flags.update && agreed {
-        Measurements::new(&manifest, &records)?.write(&lock)?;
+        let records = image::pipeline::dist::records(&dist)?;
+        Measurements::new(&found, &records)?.write(&root.join(MEASUREMENTS_LOCK))?;
     }
     Ok(Answer {
         yes: agreed,
@@ -159,6 +154,17 @@ fn image(flags: &Flags) -> anyhow::Result<Answer> {
         text: if agreed { build::summary(&dist, &found)? } else { differences.join("\n") + "\n" },
         payload: serde_json::json!({ "manifest": found, "differences": differences }),
     })
+}
+
+/// What the files of `dist` measure to, and how that differs from what its manifest says.
+pub(crate) fn anew(dist: &Path) -> anyhow::Result<(Manifest, Vec<String>)> {
+    let (manifest, records) = image::pipeline::dist::read(dist)?;
+    let found = manifest.recomputed(dist, &Terminal::new())?;
+    let mut differences = Measurements::new(&manifest, &records)?.differences(&Measurements::new(&found, &records)?);
+    if found != manifest && differences.is_empty() {
+        differences.push("manifest.json: it does not follow from the files beside it".to_owned());
+    }
+    Ok((found, differences))
 }
 
 fn snp(flags: &SnpFlags) -> anyhow::Result<Answer> {

@@ -1,7 +1,9 @@
-//! Where the checkout and the cache are: the one place that reads the environment.
+//! Where the checkout and the cache are, and what time it is: the one place that reads the environment.
 
 use anyhow::Context as _;
+use measure::appraise::Time;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The checkout this xtask was started from: the nearest directory upwards that holds `image.lock` or this
 /// workspace's `mkosi.images`.
@@ -31,4 +33,11 @@ pub(crate) fn cache() -> anyhow::Result<PathBuf> {
         .context("no cache directory: set VITRINE_CACHE, XDG_CACHE_HOME or HOME")?;
     anyhow::ensure!(cache.is_absolute(), "the cache directory {} is not absolute", cache.display());
     Ok(cache)
+}
+
+/// The time, for what is of its time: a resolution, a release, a submission.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub(crate) fn now() -> anyhow::Result<Time> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(Time(since.as_secs()))
 }

@@ -18,7 +18,7 @@ const GUEST_PORT: u16 = 8080;
 const CPU: &str = "EPYC-v4";
 
 /// The launch policy: SMT allowed, debugging not; bit 17 must be one (AMD 56860, table 9).
-const SNP_POLICY: &str = "0x30000";
+pub const SNP_POLICY: u64 = 0x3_0000;
 
 /// A virtual machine, as QEMU is told about it. Paths are those QEMU sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Machine {
                     .group(&[
                         "-object",
                         &format!(
-                            "sev-snp-guest,id=sev0,policy={SNP_POLICY},kernel-hashes=on,cbitpos=51,reduced-phys-bits=1"
+                            "sev-snp-guest,id=sev0,policy={SNP_POLICY:#x},kernel-hashes=on,cbitpos=51,reduced-phys-bits=1"
                         ),
                     ])
                     .group(&["-bios", firmware]);

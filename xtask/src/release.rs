@@ -1,0 +1,196 @@
+//! `cargo xtask release`: signs what `dist/` is, enters it in the log, and writes the release with its proof.
+
+mod statement;
+
+use crate::key::{self, PassphraseFlags};
+use crate::report::{Answer, Terminal};
+use crate::{measure, workspace};
+use anyhow::{Context as _, bail, ensure};
+use image::pipeline::build::Checkout;
+use image::pipeline::dist;
+use image::pipeline::measured::Manifest;
+use image::progress::Progress as _;
+use log_client::dsse::Envelope;
+use log_client::edge::log::Log;
+use log_client::keys::SigningKey;
+use log_client::keys::at_rest::SecretKey;
+use log_client::note::{SignatureType, Signer};
+use log_client::statement::Version;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// The signed statement in a release.
+pub(crate) const RELEASE: &str = "release.json";
+/// Its proof.
+const PROOF: &str = "release.json.tlog-proof";
+
+/// What `release` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// Like 1.2.3; greater than that of every release in the log.
+    #[arg(long)]
+    version: Version,
+
+    /// The Ed25519 key that signs the statement.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+
+    #[command(flatten)]
+    passphrase: PassphraseFlags,
+
+    /// The log's directory.
+    #[arg(long, value_name = "DIR")]
+    log: PathBuf,
+
+    /// The log's key, if it is not the same as --key.
+    #[arg(long, value_name = "FILE")]
+    log_key: Option<PathBuf>,
+
+    /// The file with the passphrase of --log-key, such as /dev/fd/4.
+    #[arg(long, value_name = "FILE", requires = "log_key")]
+    log_passphrase_file: Option<PathBuf>,
+
+    /// What the guest runs on. A release for `simulated` is for tests and demonstrations.
+    #[arg(long, value_enum, default_value_t = TeeFlag::Snp)]
+    tee: TeeFlag,
+
+    /// For how many days the image may be trusted, whatever happens.
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3650))]
+    valid: u64,
+
+    /// The output directory of `build`; the checkout's `dist/` by default.
+    #[arg(long, value_name = "DIR")]
+    dist: Option<PathBuf>,
+
+    /// Where the release is written; `releases/VERSION` of the checkout by default.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum TeeFlag {
+    Snp,
+    Simulated,
+}
+
+/// Runs `release`.
+pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
+    let root = workspace::root()?;
+    let dist = workspace::dist(flags.dist.as_deref())?;
+    let out = match &flags.out {
+        Some(out) => std::path::absolute(out).with_context(|| format!("resolving {}", out.display()))?,
+        None => root.join("releases").join(flags.version.to_string()),
+    };
+    ensure!(!out.exists(), "{} exists; a release is not overwritten", out.display());
+    let commit = clean(&root)?;
+    let manifest = match measured(&root, &dist)? {
+        Ok(manifest) => manifest,
+        Err(differences) => {
+            let reason = "dist/ is not what measurements.lock says; build, or review and update".to_owned();
+            let payload = serde_json::json!({ "differences": differences });
+            return Ok(Answer { yes: false, reason, text: differences.join("\n") + "\n", payload });
+        }
+    };
+    let key = ed25519(&flags.key, &flags.passphrase)?;
+    let log = Log::open(&flags.log)?;
+    let signer = match &flags.log_key {
+        None => key.clone(),
+        Some(file) => ed25519(file, &PassphraseFlags { passphrase_file: flags.log_passphrase_file.clone() })?,
+    };
+    let signer = Signer::with_key(log.key().name(), SignatureType::ED25519, signer)?;
+    ensure!(
+        signer.key() == log.key(),
+        "the key is {}, that of the log {} is {}; name it with --log-key",
+        signer.key(),
+        flags.log.display(),
+        log.key()
+    );
+
+    let terminal = Terminal::new();
+    let started = Instant::now();
+    let facts = statement::Facts {
+        version: flags.version,
+        tee: match flags.tee {
+            TeeFlag::Snp => ::measure::cmdline::Tee::Snp,
+            TeeFlag::Simulated => ::measure::cmdline::Tee::Simulated,
+        },
+        commit,
+        not_after: ::measure::appraise::Time(workspace::now()?.0.saturating_add(flags.valid * 24 * 60 * 60)),
+        root: &root,
+        dist: &dist,
+    };
+    let logged = statement::logged(&log)?;
+    let statement = match statement::next(&facts, &manifest, &logged)? {
+        Ok(statement) => statement,
+        Err(reason) => {
+            return Ok(Answer { yes: false, reason, text: String::new(), payload: serde_json::json!({}) });
+        }
+    };
+    let envelope = Envelope::sign(statement.to_bytes(), &[&key])?;
+    let entry = envelope.to_bytes();
+    let (log, indexes) = log.append(std::slice::from_ref(&entry)).context("appending to the log")?;
+    let [index] = indexes[..] else { bail!("expected one index of the log, found {indexes:?}") };
+    let log = log.sign(&signer)?.publish(&[]).context("publishing the log's checkpoint")?;
+    let proof = log.directory().prove(index, log.key())?;
+    terminal.done("logged", &format!("{} at index {index}", log.key().name()), started.elapsed());
+
+    let started = Instant::now();
+    write(&out, &dist, &manifest, &entry, &proof.to_string())?;
+    terminal.done("wrote", &out.display().to_string(), started.elapsed());
+    let (release, size) = (envelope.sha256(), log.signed().checkpoint().size);
+    let payload = serde_json::json!({
+        "release": out, "release_sha256": release, "version": flags.version.to_string(), "log": log.key().name(),
+        "index": index, "log_size": size,
+    });
+    let reason = format!("released {} as entry {index} of {}", flags.version, log.key().name());
+    Ok(Answer { yes: true, reason, text: format!("{release}  {}\n", out.join(RELEASE).display()), payload })
+}
+
+/// The commit that is checked out, if nothing differs from it.
+#[expect(clippy::disallowed_methods, reason = "asks git what is committed")]
+fn clean(root: &Path) -> anyhow::Result<::measure::Sha1> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(root).output().context("starting git")?;
+        ensure!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        String::from_utf8(output.stdout).context("reading what git says")
+    };
+    let changed = git(&["status", "--porcelain", "--untracked-files=normal"])?;
+    ensure!(changed.is_empty(), "the checkout has changes that are not committed, such as: {}", first_line(&changed));
+    let head = git(&["rev-parse", "HEAD"])?;
+    head.trim_end().parse().with_context(|| format!("expected a commit, found {head:?}"))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or(text).trim()
+}
+
+/// What `dist` measures to, or what is not as `measurements.lock` says.
+fn measured(root: &Path, dist: &Path) -> anyhow::Result<Result<Manifest, Vec<String>>> {
+    let (manifest, mut differences) = measure::anew(dist)?;
+    differences.extend(image::pipeline::build::check(&Checkout::read(root)?, dist)?);
+    Ok(if differences.is_empty() { Ok(manifest) } else { Err(differences) })
+}
+
+fn ed25519(file: &Path, passphrase: &PassphraseFlags) -> anyhow::Result<SigningKey> {
+    match key::open(file, passphrase)? {
+        SecretKey::Ed25519(key) => Ok(key),
+        SecretKey::P256(_) => bail!("{}: expected an Ed25519 key, found one for submissions", file.display()),
+    }
+}
+
+/// The directory with everything: the files of `dist`, the statement and its proof.
+fn write(out: &Path, dist: &Path, manifest: &Manifest, entry: &[u8], proof: &str) -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir().context("creating a scratch directory")?;
+    let made = |name: &str, bytes: &[u8]| {
+        let path = scratch.path().join(name);
+        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        anyhow::Ok(path)
+    };
+    let names = statement::files(manifest);
+    let mut files: Vec<_> = names.iter().map(|name| (name.as_str(), dist.join(name))).collect();
+    files.push((RELEASE, made(RELEASE, entry)?));
+    files.push((PROOF, made(PROOF, proof.as_bytes())?));
+    dist::replace(out, &files)
+}

@@ -1,0 +1,112 @@
+//! What a release says, from the build, the checkout and the log.
+
+use anyhow::Context as _;
+use image::files::read_bounded;
+use image::inputs::lock::LOCK;
+use image::pipeline::dist::{MANIFEST, STAGES};
+use image::pipeline::measured::{Artifact, Manifest};
+use image::result::launch::SNP_POLICY;
+use log_client::dsse::Envelope;
+use log_client::edge::log::Log;
+use log_client::statement::{LaunchPolicy, Predicate, Release, Statement, Subject, TokenAccess, Version};
+use measure::Sha1;
+use measure::appraise::Time;
+use measure::cmdline::Tee;
+use measure::snp::product::Product;
+use measure::snp::report::GuestPolicy;
+use std::path::Path;
+
+/// Largest `rust-toolchain.toml` that is read, in bytes.
+const MAX_TOOLCHAIN: u64 = 4096;
+
+/// What is not in the build's manifest.
+pub(super) struct Facts<'a> {
+    pub(super) version: Version,
+    pub(super) tee: Tee,
+    pub(super) commit: Sha1,
+    pub(super) not_after: Time,
+    pub(super) root: &'a Path,
+    pub(super) dist: &'a Path,
+}
+
+/// The releases in the log, by whoever signed them, oldest first.
+pub(super) fn logged(log: &Log) -> anyhow::Result<Vec<Statement>> {
+    let size = log.tree().size;
+    let mut releases = Vec::new();
+    for index in 0..size {
+        let parse = || -> anyhow::Result<Statement> {
+            let entry = log.directory().entry(index, size)?;
+            Ok(Statement::parse(Envelope::parse(&entry)?.unverified_payload())?)
+        };
+        let statement = parse().with_context(|| format!("reading entry {index} of the log"))?;
+        releases.extend(matches!(statement.predicate, Predicate::Release(_)).then_some(statement));
+    }
+    Ok(releases)
+}
+
+/// The statement that comes after `logged`; or the last one of them, if it is of the same version and says the same: a run
+/// that stopped after it was logged goes on. `Err` says why there is none.
+pub(super) fn next(
+    facts: &Facts<'_>,
+    manifest: &Manifest,
+    logged: &[Statement],
+) -> anyhow::Result<Result<Statement, String>> {
+    let releases = || {
+        logged.iter().filter_map(|statement| match &statement.predicate {
+            Predicate::Release(release) => Some((statement, release)),
+            _ => None,
+        })
+    };
+    let counter = releases().map(|(_, release)| release.counter).max().unwrap_or(0);
+    let new = statement(facts, manifest, counter.saturating_add(1), facts.not_after)?;
+    let Some((newest, release)) = releases().max_by_key(|(_, release)| release.version) else { return Ok(Ok(new)) };
+    if release.version < facts.version {
+        return Ok(Ok(new));
+    }
+    let same = statement(facts, manifest, release.counter, release.not_after)?;
+    if release.version == facts.version && *newest == same {
+        return Ok(Ok(same));
+    }
+    Ok(Err(format!("the log has version {} already; a release must be newer", release.version)))
+}
+
+fn statement(facts: &Facts<'_>, manifest: &Manifest, counter: u64, not_after: Time) -> anyhow::Result<Statement> {
+    let boot = manifest.boot(facts.tee)?;
+    let policy = |product| LaunchPolicy { product, policy: GuestPolicy(SNP_POLICY) };
+    let release = Release {
+        version: facts.version,
+        counter,
+        not_after,
+        commit: facts.commit,
+        lock_sha256: Artifact::of(&facts.root.join(LOCK))?.sha256,
+        toolchain: toolchain(facts.root)?,
+        tee: facts.tee,
+        host_resistant: manifest.host_resistant,
+        // Every engine there is looks tokens up in tables.
+        token_access: TokenAccess::Indexed,
+        command_line: boot.command_line.clone(),
+        root_sha256: manifest.root.root_sha256,
+        model_sha256: manifest.model.root_sha256,
+        snp: boot.snp.source().clone(),
+        launch_policies: Product::ALL.into_iter().map(policy).collect(),
+    };
+    let subject = |name: &String| Ok(Subject::new(name, Artifact::of(&facts.dist.join(name))?.sha256));
+    let subjects = files(manifest).iter().map(subject).collect::<anyhow::Result<_>>()?;
+    Ok(Statement::new(subjects, Predicate::Release(Box::new(release)))?)
+}
+
+/// The files of a build: what its manifest names, the manifest itself, and how it was made.
+pub(super) fn files(manifest: &Manifest) -> Vec<String> {
+    let made_last = [MANIFEST, STAGES].map(str::to_owned);
+    manifest.artifacts.keys().cloned().chain(made_last).collect()
+}
+
+/// The release in `rust-toolchain.toml`.
+fn toolchain(root: &Path) -> anyhow::Result<Version> {
+    let path = root.join("rust-toolchain.toml");
+    let text = read_bounded(&path, MAX_TOOLCHAIN).with_context(|| format!("reading {}", path.display()))?;
+    let text = String::from_utf8(text).with_context(|| format!("reading {}", path.display()))?;
+    let channel = text.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'));
+    let channel = channel.with_context(|| format!("{}: expected channel = \"VERSION\"", path.display()))?;
+    channel.parse().with_context(|| format!("{}: channel", path.display()))
+}
