@@ -18,8 +18,14 @@ use std::time::{Duration, Instant};
 const TEST_COMMAND: &str = "cargo xtask ci";
 
 /// Tests that need a finished build, by package, in the order they run.
-const IMAGE_TESTS: [(&str, &str); 5] =
-    [("image", "oracles"), ("xtask", "oracles"), ("xtask", "boot"), ("xtask", "interrupted"), ("xtask", "varied")];
+const IMAGE_TESTS: [(&str, &str); 6] = [
+    ("image", "oracles"),
+    ("xtask", "oracles"),
+    ("xtask", "boot"),
+    ("xtask", "release"),
+    ("xtask", "interrupted"),
+    ("xtask", "varied"),
+];
 
 /// Runs every section; the first failure ends the run.
 pub(crate) fn run() -> anyhow::Result<Answer> {

@@ -1,0 +1,140 @@
+//! A release of the finished build: made, entered in a log, verified offline; and what is not released.
+
+#![expect(clippy::disallowed_methods, reason = "the program under test, and git to make a checkout")]
+
+use log_client::dsse::Envelope;
+use log_client::edge::log::Log;
+use log_client::keys::at_rest::{AnyPublicKey, Passphrase, SecretKey};
+use log_client::note::{SignatureType, Signer};
+use log_client::statement::{Predicate, Statement};
+use log_client::{Policy, Proof, SplitView};
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A checkout with nothing uncommitted, a key and a log.
+struct Scene {
+    directory: tempfile::TempDir,
+    dist: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let dist = std::env::var_os("VITRINE_DIST").expect("VITRINE_DIST: the output of `cargo xtask build`").into();
+        let scene = Self { directory: tempfile::tempdir().unwrap(), dist };
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut clone = Command::new("git");
+        clone.args(["clone", "--quiet", "--no-hardlinks"]).arg(here).arg(scene.checkout());
+        assert!(clone.status().unwrap().success());
+        // The build is of what stands in the checkout, committed or not, and of today's packages if locked ones are gone.
+        fs::copy(here.join("image.lock"), scene.checkout().join("image.lock")).unwrap();
+        let (code, said) = scene.xtask(&["measure", "--update", "--dist", scene.dist.to_str().unwrap()]);
+        assert_eq!(code, 0, "{said}");
+        scene.commit();
+        fs::write(scene.path("passphrase"), "correct horse\n").unwrap();
+        assert_eq!(
+            scene.xtask(&["key", "new", &scene.text("key"), "--passphrase-file", &scene.text("passphrase")]).0,
+            0
+        );
+        Log::init(&scene.path("log"), &scene.signer()).unwrap();
+        scene
+    }
+
+    fn checkout(&self) -> PathBuf {
+        self.path("checkout")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn signer(&self) -> Signer {
+        let passphrase = Passphrase::new(b"correct horse".to_vec().into()).unwrap();
+        let pem = fs::read_to_string(self.path("key")).unwrap();
+        let Ok(SecretKey::Ed25519(key)) = SecretKey::from_pem(&pem, &passphrase) else { panic!() };
+        Signer::with_key("example.com/log", SignatureType::ED25519, key).unwrap()
+    }
+
+    fn commit(&self) {
+        let git = ["-c", "user.name=me", "-c", "user.email=me@example.com", "commit", "--quiet", "--all"];
+        let mut command = Command::new("git");
+        command.current_dir(self.checkout()).args(git).args(["--allow-empty", "--message", "as built"]);
+        assert!(command.status().unwrap().success());
+    }
+
+    fn xtask(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let Output { status, stderr, .. } = command.current_dir(self.checkout()).args(arguments).output().unwrap();
+        (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    fn release(&self, version: &str, out: &str, dist: &Path) -> (i32, String) {
+        let [key, passphrase, log, out] = ["key", "passphrase", "log", out].map(|name| self.text(name));
+        let dist = dist.to_str().unwrap();
+        let arguments = ["--key", &key, "--passphrase-file", &passphrase, "--log", &log, "--out", &out, "--dist", dist];
+        self.xtask(&[&["release", "--version", version], &arguments[..]].concat())
+    }
+}
+
+#[test]
+#[ignore = "needs a finished build"]
+fn released_and_verified_offline() {
+    let scene = Scene::new();
+    let (code, said) = scene.release("1.2.3", "one", &scene.dist);
+    assert_eq!(code, 0, "{said}");
+
+    let pem = fs::read_to_string(scene.path("key.pub")).unwrap();
+    let Ok(AnyPublicKey::Ed25519(key)) = AnyPublicKey::from_pem(&pem) else { panic!() };
+    let entry = fs::read(scene.path("one/release.json")).unwrap();
+    let envelope = Envelope::parse(&entry).unwrap();
+    envelope.verify(&[key], NonZeroUsize::MIN).unwrap();
+    let policy = format!("log {}\nquorum none\n", scene.signer().key());
+    let policy = Policy::parse(policy.as_bytes(), SplitView::Accepted).unwrap();
+    let proof = Proof::parse(&fs::read(scene.path("one/release.json.tlog-proof")).unwrap()).unwrap();
+    proof.verify(&entry, &policy).unwrap();
+
+    let statement = Statement::parse(envelope.unverified_payload()).unwrap();
+    for subject in &statement.subjects {
+        let file = fs::read(scene.path("one").join(&subject.name)).unwrap();
+        assert_eq!(measure::Sha256::of(&file), subject.digest.sha256, "{}", subject.name);
+    }
+    let Predicate::Release(release) = &statement.predicate else { panic!() };
+    assert_eq!((release.version.to_string().as_str(), release.counter), ("1.2.3", 1));
+    assert_eq!(release.shapes().unwrap().rows().len(), 512);
+    assert!(entry.len() < 7000, "{} bytes", entry.len());
+
+    // A run that stopped after the entry was logged goes on from there; a release is not made twice, nor over.
+    let (code, said) = scene.release("1.2.3", "again", &scene.dist);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(fs::read(scene.path("again/release.json")).unwrap(), entry);
+    assert_eq!(scene.release("1.2.3", "one", &scene.dist).0, 2);
+    let (code, said) = scene.release("1.2.2", "older", &scene.dist);
+    assert!(code == 1 && said.contains("a release must be newer"), "{said}");
+    let (code, said) = scene.release("1.3.0", "two", &scene.dist);
+    assert_eq!(code, 0, "{said}");
+    let two = Envelope::parse(&fs::read(scene.path("two/release.json")).unwrap()).unwrap();
+    let Ok(Statement { predicate: Predicate::Release(two), .. }) = Statement::parse(two.unverified_payload()) else {
+        panic!()
+    };
+    assert_eq!(two.counter, 2);
+
+    // Another build than the measured one, and a checkout that nobody can get.
+    let other = scene.path("dist");
+    fs::create_dir(&other).unwrap();
+    for file in fs::read_dir(&scene.dist).unwrap().map(|file| file.unwrap()) {
+        fs::copy(file.path(), other.join(file.file_name())).unwrap();
+    }
+    let sbom = other.join("sbom.cdx.json");
+    fs::write(&sbom, fs::read_to_string(&sbom).unwrap() + " ").unwrap();
+    let (code, said) = scene.release("2.0.0", "other", &other);
+    assert!(code == 1 && said.contains("measurements.lock"), "{said}");
+    fs::write(scene.checkout().join("note"), "").unwrap();
+    let (code, said) = scene.release("2.0.0", "other", &scene.dist);
+    assert!(code == 2 && said.contains("not committed, such as: ?? note"), "{said}");
+    assert!(!scene.path("other").exists());
+}
