@@ -14,9 +14,9 @@ use image::formats::{cpio, erofs, tar};
 use measure::cmdline::CommandLine;
 use measure::appraise::{Finding, Time};
 use measure::snp::Ovmf;
-use measure::snp::appraise::{Demand, Evidence, appraise, rules};
-use measure::snp::chain::{Chain, Roots};
-use measure::snp::report::Report;
+use measure::snp::appraise::{Demand, Evidence, Permit, appraise, rules};
+use measure::snp::chain::{Chain, Demands, RULES, Roots, examine};
+use measure::snp::report::{REPORT_BYTES, Report};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -41,7 +41,7 @@ macro_rules! target {
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 15] = [
+pub const PROPERTIES: [(&str, Property); 17] = [
     ("cmdline", cmdline),
     ("cpio", cpio),
     ("deb", deb),
@@ -55,6 +55,8 @@ pub const PROPERTIES: [(&str, Property); 15] = [
     ("ovmf", ovmf),
     ("policy", policy),
     ("request", request),
+    ("snp_certificate", snp_certificate),
+    ("snp_crl", snp_crl),
     ("snp_report", snp_report),
     ("tar", tar),
 ];
@@ -168,6 +170,32 @@ pub fn policy(bytes: &[u8]) -> bool {
     let with = parse(&[b"# A comment.\n", bytes].concat()).expect("what was read can be read after a comment");
     assert_eq!(Policy { sha256: policy.sha256, ..with }, policy);
     true
+}
+
+/// A certificate at every place of a chain is answered by every rule, in order, and endorses nothing.
+pub fn snp_certificate(bytes: &[u8]) -> bool {
+    let found = chain_findings(&Chain { ark: bytes, ask: bytes, leaf: bytes, crl: None });
+    let read = found.iter().filter(|finding| finding.permits() && finding.rule.id.ends_with(".der")).count();
+    assert!(matches!(read, 0 | 3), "what is a certificate is one everywhere");
+    read == 3
+}
+
+/// A revocation list is answered by every rule, in order, and endorses nothing.
+pub fn snp_crl(bytes: &[u8]) -> bool {
+    let found = chain_findings(&Chain { ark: &[], ask: &[], leaf: &[], crl: Some(bytes) });
+    found.iter().any(|finding| finding.rule.id == "snp.chain.crl.der" && finding.permits())
+}
+
+/// What the rules say of a chain below an empty report.
+fn chain_findings(chain: &Chain<'_>) -> Vec<Finding> {
+    let mut report = [0; REPORT_BYTES];
+    report[0] = 3;
+    let report = Report::parse(&report).expect("a report of version 3");
+    let demands = Demands { missing_crl: Permit::Refused, masked_chip: Permit::Refused };
+    let (found, endorsement) = examine(chain, &report, &Roots::amd(), &demands, Time(0));
+    assert!(found.iter().map(|finding| finding.rule).eq(RULES));
+    assert_eq!(endorsement, None);
+    found
 }
 
 /// A report without certificates is answered by every rule, in order, and never accepted.

@@ -4,6 +4,7 @@ use super::*;
 use measure::cmdline::{Tee, VerityDisk};
 use measure::guid::Guid;
 use measure::verity::VerityRoot;
+use simulate::{Product, Tcb, chain, keys};
 use std::num::NonZeroU64;
 use verify::bundle::{Evidence as BundledEvidence, SnpEvidence, TdxEvidence};
 
@@ -49,10 +50,26 @@ fn samples(name: &str) -> Vec<Vec<u8>> {
         "manifest" => vec![read(&root.join("../content/manifest.yaml"))],
         "policy" => vec![policy_text()],
         "request" => vec![read(&root.join("../image/request.toml"))],
+        "snp_certificate" => leaves(),
+        "snp_crl" => vec![revocation_list()],
         "snp_report" => [2, 3, 4, 5].map(report).into(),
         "tar" => vec![archive()],
         name => all(name),
     }
+}
+
+/// A VCEK with every component there is, and a VLEK. Their keys sign no certificates, which keeps mutants cheap.
+fn leaves() -> Vec<Vec<u8>> {
+    let tcb = Tcb { fmc: 1, bootloader: 2, tee: 0, snp: 200, microcode: 4 };
+    let vcek = chain::vcek(Product::Turin, tcb, &[7; 8]).sign(&keys::ask());
+    let vlek = chain::vlek(Product::Genoa, Tcb { fmc: 0, ..tcb }, "cloud").sign(&keys::asvk());
+    vec![vcek, vlek]
+}
+
+fn revocation_list() -> Vec<u8> {
+    let mut crl = chain::crl(Product::Milan);
+    crl.revoked = vec![vec![2, 1, 1], vec![2, 2, 1, 0]];
+    crl.sign(&keys::ark(Product::Milan))
 }
 
 fn tree() -> image::formats::filetree::Tree {
@@ -159,5 +176,6 @@ macro_rules! survive {
 }
 
 survive!(
-    cmdline cpio deb disk erofs evidence_bundle inspect listing lock manifest ovmf policy request snp_report tar
+    cmdline cpio deb disk erofs evidence_bundle inspect listing lock manifest ovmf policy request snp_certificate
+    snp_crl snp_report tar
 );

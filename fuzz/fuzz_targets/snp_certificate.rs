@@ -1,0 +1,3 @@
+//! See `fuzz::snp_certificate`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::snp_certificate);

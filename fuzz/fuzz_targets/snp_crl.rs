@@ -1,0 +1,3 @@
+//! See `fuzz::snp_crl`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::snp_crl);
