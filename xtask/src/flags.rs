@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Launch(crate::launch::Flags),
     /// Verify image.lock, or resolve it anew.
     Lock(crate::lock::Flags),
+    /// Keep a transparency log in a directory, check one, prove what is in it, or be a witness.
+    Log(crate::log::Flags),
     /// Compute what will be measured.
     Measure(crate::measure::Flags),
     /// Sign what dist/ is, enter it in the log, and write the release with its proof.
@@ -48,6 +50,7 @@ impl Command {
             Self::Key(_) => "key",
             Self::Launch(_) => "launch",
             Self::Lock(_) => "lock",
+            Self::Log(_) => "log",
             Self::Measure(_) => "measure",
             Self::Release(_) => "release",
         }

@@ -10,6 +10,7 @@ mod inspect;
 mod key;
 mod launch;
 mod lock;
+mod log;
 mod measure;
 mod release;
 mod report;
@@ -42,6 +43,7 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Command::Key(flags) => key::run(flags),
         Command::Launch(flags) => launch::run(flags),
         Command::Lock(flags) => lock::run(flags),
+        Command::Log(flags) => log::run(flags),
         Command::Measure(flags) => measure::run(flags),
         Command::Release(flags) => release::run(flags),
     }

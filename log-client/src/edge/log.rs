@@ -30,6 +30,7 @@ use measure::Sha256;
 use nix::fcntl::{Flock, FlockArg};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
 
 /// The directory that is not public.
@@ -332,6 +333,19 @@ const RECOVERY: &str = "copy `checkpoint` and `tile/` of the newest mirror into 
 pub fn vkey(root: &Path) -> anyhow::Result<VerifierKey> {
     let path = root.join(STATE).join(VKEY);
     text(&path)?.trim_end().parse().with_context(|| format!("reading {}", path.display()))
+}
+
+/// The lines of a text, each an entry, without their newlines. A line too long for an entry is an error.
+pub fn lines(mut text: impl BufRead) -> impl Iterator<Item = anyhow::Result<Vec<u8>>> {
+    const LIMIT: u64 = bundle::MAX_ENTRY as u64 + 1;
+    let mut line = move |number: u64| {
+        let mut entry = Vec::new();
+        text.by_ref().take(LIMIT).read_until(b'\n', &mut entry).with_context(|| format!("reading line {number}"))?;
+        let ended = entry.pop_if(|last| *last == b'\n').is_some();
+        ensure!(ended || (entry.len() as u64) < LIMIT, "line {number} is longer than {} bytes", bundle::MAX_ENTRY);
+        Ok((ended || !entry.is_empty()).then_some(entry))
+    };
+    (1..).map_while(move |number| line(number).transpose())
 }
 
 fn sign(signer: &Signer, checkpoint: &Checkpoint) -> anyhow::Result<SignedCheckpoint> {

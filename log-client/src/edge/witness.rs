@@ -49,6 +49,11 @@ impl Witness {
         Ok(Self { root: root.to_owned(), signer, logs, storing: Mutex::new(()), _lock: lock })
     }
 
+    /// The witness's key, for policies.
+    pub fn key(&self) -> &VerifierKey {
+        self.signer.key()
+    }
+
     /// Answers `add-checkpoint` and shows checkpoints until the process ends. `now` is the time in seconds since 1970.
     pub fn serve(&self, listener: &TcpListener, now: impl Fn() -> u64 + Sync) -> anyhow::Result<()> {
         serve(listener, MAX_REQUEST, |request| self.answer(request, now()))

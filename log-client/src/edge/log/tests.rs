@@ -242,3 +242,14 @@ fn leftovers_of_a_run_that_was_killed_are_overwritten() {
     drop(log.sign(&signer()).unwrap().publish(&[]).unwrap());
     assert_eq!(checked(scratch.path()), Ok(4));
 }
+
+#[test]
+fn lines_are_entries() {
+    let read = |text: &[u8]| lines(text).map(|line| line.map_err(|error| error.to_string())).collect::<Vec<_>>();
+    assert_eq!(read(b""), []);
+    assert_eq!(read(b"a\n\nb"), [Ok(b"a".to_vec()), Ok(vec![]), Ok(b"b".to_vec())]);
+    assert_eq!(read(b"a\n"), [Ok(b"a".to_vec())]);
+    let longest = vec![b'a'; bundle::MAX_ENTRY];
+    assert_eq!(read(&[&longest[..], b"\nb\n"].concat()), [Ok(longest.clone()), Ok(b"b".to_vec())]);
+    assert_eq!(read(&[&longest[..], b"a\n"].concat())[0], Err("line 1 is longer than 65535 bytes".to_owned()));
+}
