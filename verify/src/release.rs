@@ -1,17 +1,20 @@
 //! Rules over the release and what a log says of it, and what the release says must have been launched.
 //!
-//! Releases cannot be traced to keys yet: the rules that say [`pending`] are not performed and, if the policy asks for what
-//! they would find, needed. No release leads to a positive verdict until then.
+//! Which keys are in force follows from the log's other entries, which bundles do not carry yet: the rules that say
+//! [`pending`] are not performed and, if the policy asks for what they would find, needed. No release leads to a positive
+//! verdict until then.
 
 use crate::appraise::Request;
 use crate::bundle::Bundle;
-use crate::policy::{Need, OrAny, Policy, ReleasePolicy};
+use crate::policy::{LogPolicy, Need, OrAny, Policy, ReleasePolicy, Witnesses};
 use log_client::dsse::Envelope;
+use log_client::merkle::{leaf_hash, verify_inclusion};
 use log_client::statement::{Predicate, Release, Statement, shape_name};
+use log_client::{Accepted, Proof};
 use measure::Sha256;
-use measure::appraise::{Finding, Outcome, Rule};
+use measure::appraise::{Finding, Outcome, Rule, Time};
 use measure::cmdline::Tee;
-use measure::snp::appraise::{Demand, Permit, Requirements, Terms};
+use measure::snp::appraise::{Demand, Requirements, Terms};
 use measure::snp::product::Product;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -33,17 +36,17 @@ type Answer = (Outcome, String, String, String);
 const COPY: Rule = Rule { id: "release.copy", holds: "the release given is the bundle's, byte for byte" };
 
 /// Every rule but [`COPY`], which does not ask the policy. The order is that of the findings.
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 15] = [
     (Rule { id: "release.present", holds: "a release came with the evidence" }, |case, _| {
         match &case.request.bundle.release {
-            Some(bytes) => (Outcome::Passed, name(bytes), String::new(), String::new()),
+            Some(bytes) => passed(name(bytes)),
             None => (Outcome::Failed, "none".into(), String::new(), "the evidence came without one".into()),
         }
     }),
     (Rule { id: "release.form", holds: "it is an envelope around a release statement" }, |case, _| match case.claims {
         Claims::None => undecided("release.present did not pass"),
         Claims::Unreadable(reason) => (Outcome::Failed, String::new(), String::new(), reason.clone()),
-        Claims::Release(release) => (Outcome::Passed, release.version.to_string(), String::new(), String::new()),
+        Claims::Release(release) => passed(release.version),
     }),
     (Rule { id: "release.signature", holds: "it is signed by a key in force" }, |_, policy| {
         pending(Some(format!("a key that {} of {} root keys vouch for", policy.root_quorum, policy.root_keys.len())))
@@ -82,17 +85,46 @@ const CHECKS: [Check; 14] = [
         let (quorum, all) = (policy.rebuilder_quorum, policy.rebuilders.len());
         pending((quorum > 0).then(|| format!("{quorum} of {all}")))
     }),
-    (Rule { id: "log.inclusion", holds: "it is in the log" }, |_, policy| {
-        pending(policy.log.is().map(|_| "a proof under a checkpoint of the policy's log".into()))
+    (Rule { id: "log.proof", holds: "a proof of its place in a log came with it" }, |case, policy| {
+        case.log(policy, |_| match case.proof() {
+            Ok(proof) => passed(format_args!("index {}", proof.index)),
+            Err(answer) => answer,
+        })
     }),
-    (Rule { id: "log.witnesses", holds: "enough witnesses have cosigned the checkpoint, lately" }, |_, policy| {
+    (
+        Rule { id: "log.witnesses", holds: "the log and enough of its witnesses signed the checkpoint" },
+        |case, policy| {
+            case.log(policy, |log| match case.checkpoint(log) {
+                Ok((_, accepted)) => passed(shown(&accepted)),
+                Err(answer) => answer,
+            })
+        },
+    ),
+    (Rule { id: "log.inclusion", holds: "it is in the log" }, |case, policy| {
+        case.log(policy, |log| {
+            let Some(entry) = &case.request.bundle.release else { return undecided("release.present did not pass") };
+            let Ok((proof, accepted)) = case.checkpoint(log) else { return undecided("log.witnesses did not pass") };
+            let (size, root) = (accepted.checkpoint.size, &accepted.checkpoint.root);
+            match verify_inclusion(&leaf_hash(entry), proof.index, size, root, &proof.hashes) {
+                Ok(()) => passed(format_args!("index {} of {size}", proof.index)),
+                Err(error) => (Outcome::Failed, String::new(), String::new(), error.to_string()),
+            }
+        })
+    }),
+    (Rule { id: "log.checkpoint-age", holds: "what the log says of it is recent" }, |_, policy| {
         pending(policy.log.is().and_then(|log| oldest(&log.checkpoint_max_age)))
     }),
-    (Rule { id: "log.split-view", holds: "two halves of the witnesses cannot both be a quorum" }, |_, policy| {
-        pending(policy.log.is().filter(|log| log.split_view == Permit::Refused).map(|_| "2k > n".into()))
-    }),
-    (Rule { id: "log.minimum-age", holds: "it has been in the log for long enough" }, |_, policy| {
-        pending(policy.log.is().filter(|log| log.minimum_age > 0).map(|log| format!("at least {} s", log.minimum_age)))
+    (Rule { id: "log.minimum-age", holds: "it has been in the log for long enough" }, |case, policy| {
+        case.log(policy, |log| match case.checkpoint(log) {
+            _ if log.minimum_age == 0 => any(""),
+            Err(_) => undecided("log.witnesses did not pass"),
+            Ok((_, Accepted { as_of: None, .. })) => undecided("no witness says when"),
+            Ok((_, Accepted { as_of: Some(then), .. })) => {
+                let latest = Time(case.request.now.0.saturating_sub(log.minimum_age));
+                let required = format_args!("at most {latest}").to_string();
+                of(Time(then) <= latest, Time(then), required, "others had too little time to notice it")
+            }
+        })
     }),
 ];
 
@@ -188,6 +220,40 @@ impl Case<'_> {
             Claims::None => undecided("release.present did not pass"),
         }
     }
+
+    /// What `judge` says, if the policy asks for a log.
+    fn log(&self, policy: &ReleasePolicy, judge: impl FnOnce(&LogPolicy) -> Answer) -> Answer {
+        policy.log.is().map_or_else(|| any(""), judge)
+    }
+
+    /// The proof that came with the release, or what the rule about it finds.
+    fn proof(&self) -> Result<Proof, Answer> {
+        let failed = |reason: String| (Outcome::Failed, String::new(), String::new(), reason);
+        if self.request.bundle.release.is_none() {
+            return Err(undecided("release.present did not pass"));
+        }
+        let bytes = self.request.bundle.release_proof.as_ref();
+        let bytes = bytes.ok_or_else(|| failed("the evidence came without one".into()))?;
+        Proof::parse(bytes).map_err(|error| failed(error.to_string()))
+    }
+
+    /// The proof and its checkpoint, which log and witnesses have signed, or what the rule about that finds.
+    fn checkpoint(&self, log: &LogPolicy) -> Result<(Proof, Accepted), Answer> {
+        let Witnesses::Of(policy) = &log.witnesses else { return Err(undecided("the policy names no log")) };
+        let proof = self.proof().map_err(|_| undecided("log.proof did not pass"))?;
+        match policy.accept(proof.checkpoint.as_bytes()) {
+            Ok(accepted) => Ok((proof, accepted)),
+            Err(refusal) => Err((Outcome::Failed, String::new(), String::new(), refusal.to_string())),
+        }
+    }
+}
+
+/// A checkpoint in words.
+fn shown(accepted: &Accepted) -> String {
+    let Accepted { checkpoint, as_of, witnesses } = accepted;
+    let names: Vec<_> = witnesses.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
+    let then = as_of.map_or_else(String::new, |then| format!(" as of {}", Time(then)));
+    format!("{}, {} entries{then}, cosigned by {}", checkpoint.origin, checkpoint.size, names.join(", "))
 }
 
 fn copy(request: &Request<'_>) -> Answer {
@@ -209,6 +275,10 @@ fn of(holds: bool, observed: impl Display, required: impl Display, reason: &str)
     (outcome, observed.to_string(), required.to_string(), reason.into())
 }
 
+fn passed(observed: impl Display) -> Answer {
+    (Outcome::Passed, observed.to_string(), String::new(), String::new())
+}
+
 fn any(observed: impl Display) -> Answer {
     let outcome = Outcome::NotPerformed { needed: false };
     (outcome, observed.to_string(), String::new(), "the policy accepts any".into())
@@ -221,7 +291,7 @@ fn undecided(reason: &str) -> Answer {
 /// The answer of a rule that nothing here can decide yet.
 fn pending(required: Option<String>) -> Answer {
     let Some(required) = required else { return any("") };
-    let reason = "this version verifies neither keys nor logs";
+    let reason = "bundles do not carry what it takes yet: statuses, fleets and keys";
     (Outcome::NotPerformed { needed: true }, String::new(), required, reason.into())
 }
 

@@ -224,11 +224,20 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Lines of 1 to `most` bytes in all.
-    pub(super) fn lines(self, most: usize) -> Result<String, PolicyError> {
-        match &self.value {
-            DeValue::String(text) if (1..=most).contains(&text.len()) => Ok(text.to_string()),
-            _ => self.refuse(format_args!("a string of 1 to {most} bytes")),
+    /// What `parse` makes of text of up to `most` bytes, which is `expected`.
+    pub(super) fn parsed<T, E: fmt::Display>(
+        self,
+        most: usize,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, PolicyError> {
+        let text = match &self.value {
+            DeValue::String(text) if text.len() <= most => text,
+            _ => return self.refuse(format_args!("{expected} of at most {most} bytes")),
+        };
+        match parse(text) {
+            Ok(parsed) => Ok(parsed),
+            Err(error) => Err(self.place.error(expected, error)),
         }
     }
 

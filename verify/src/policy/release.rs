@@ -2,11 +2,13 @@
 
 use super::read::{PolicyError, Value};
 use super::{OrAny, or_any, permit};
+use log_client::SplitView;
+use log_client::keys::PublicKey;
+use log_client::policy::MAX_POLICY as MAX_LOG_POLICY;
+use measure::digest::{Digest, ParseDigestError};
 use measure::snp::appraise::Permit;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Longest log policy, in bytes.
-const MAX_LOG_POLICY: usize = 16 << 10;
 /// Most of anything that is counted: keys that must sign, rebuilders that must agree.
 const MAX_QUORUM: u32 = 64;
 /// Longest age, in seconds: a hundred years.
@@ -35,8 +37,16 @@ pub struct ReleasePolicy {
     pub log: OrAny<LogPolicy>,
 }
 
-/// The 32 bytes of an Ed25519 public key (RFC 8032). Only the size is checked here.
-pub type Ed25519Key = measure::Digest<32>;
+/// The 32 bytes of an Ed25519 public key (RFC 8032), which were found to be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ed25519Key(Digest<32>);
+
+impl Ed25519Key {
+    /// The key's encoding.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+}
 
 /// Whether something must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +60,13 @@ pub enum Need {
 /// What is demanded of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPolicy {
-    /// The log, its witnesses and how many of them must have seen a checkpoint.
+    /// The log, its witnesses and how many of them must have seen a checkpoint. Whether two halves of the witnesses may
+    /// both be enough was decided when this was read.
     pub witnesses: Witnesses,
     /// Oldest checkpoint, in seconds.
     pub checkpoint_max_age: OrAny<u64>,
     /// How long the release must have been in the log, in seconds, so that others had time to notice it.
     pub minimum_age: u64,
-    /// Whether a quorum is accepted that two halves of the witnesses can reach at the same time.
-    pub split_view: Permit,
 }
 
 /// Which log is believed, and whom about it.
@@ -65,8 +74,8 @@ pub struct LogPolicy {
 pub enum Witnesses {
     /// None: what depends on a log stays unperformed.
     None,
-    /// A C2SP tlog-policy, unparsed.
-    TlogPolicy(String),
+    /// Those of a C2SP tlog-policy.
+    Of(log_client::Policy),
 }
 
 pub(super) fn read(value: Value<'_>) -> Result<ReleasePolicy, PolicyError> {
@@ -74,30 +83,47 @@ pub(super) fn read(value: Value<'_>) -> Result<ReleasePolicy, PolicyError> {
         Ok(ReleasePolicy {
             host_resistant: need(release.take("host-resistant")?)?,
             minimum_counter: release.take("minimum-counter")?.number(0, i64::MAX.unsigned_abs())?,
-            root_keys: release.take("root-keys")?.list(Value::digest)?,
+            root_keys: release.take("root-keys")?.list(key)?,
             root_quorum: release.take("root-quorum")?.number(1, MAX_QUORUM)?,
             status_max_age: age(release.take("status-max-age")?)?,
             fleet: need(release.take("fleet")?)?,
-            rebuilders: release.take("rebuilders")?.map("an organisation's name", Value::digest)?,
+            rebuilders: release.take("rebuilders")?.map("an organisation's name", key)?,
             rebuilder_quorum: release.take("rebuilder-quorum")?.number(0, MAX_QUORUM)?,
             log: or_any(release.take("log")?, log)?,
         })
     })
 }
 
+fn key(value: Value<'_>) -> Result<Ed25519Key, PolicyError> {
+    let parse = |text: &str| {
+        let bytes: Digest<32> = text.parse().map_err(|error: ParseDigestError| error.to_string())?;
+        let _usable = PublicKey::new(bytes.as_bytes()).map_err(|error| error.to_string())?;
+        Ok::<_, String>(Ed25519Key(bytes))
+    };
+    value.parsed(64, "an Ed25519 public key in 64 lowercase hexadecimal digits", parse)
+}
+
 fn log(value: Value<'_>) -> Result<LogPolicy, PolicyError> {
     value.table(|log| {
+        let split_view = match permit(log.take("split-view")?)? {
+            Permit::Refused => SplitView::Refused,
+            Permit::Accepted => SplitView::Accepted,
+        };
         Ok(LogPolicy {
-            witnesses: witnesses(log.take("witnesses")?)?,
+            witnesses: witnesses(log.take("witnesses")?, split_view)?,
             checkpoint_max_age: age(log.take("checkpoint-max-age")?)?,
             minimum_age: log.take("minimum-age")?.number(0, MAX_AGE)?,
-            split_view: permit(log.take("split-view")?)?,
         })
     })
 }
 
-fn witnesses(value: Value<'_>) -> Result<Witnesses, PolicyError> {
-    if value.is("none") { Ok(Witnesses::None) } else { value.lines(MAX_LOG_POLICY).map(Witnesses::TlogPolicy) }
+/// A tlog-policy, or `none`.
+fn witnesses(value: Value<'_>, split_view: SplitView) -> Result<Witnesses, PolicyError> {
+    if value.is("none") {
+        return Ok(Witnesses::None);
+    }
+    let parse = |text: &str| log_client::Policy::parse(text.as_bytes(), split_view);
+    value.parsed(MAX_LOG_POLICY, "\"none\" or a tlog-policy", parse).map(Witnesses::Of)
 }
 
 fn need(value: Value<'_>) -> Result<Need, PolicyError> {

@@ -140,12 +140,23 @@ fn what_a_value_can_be() {
         (
             "witnesses = \"none\"",
             "witnesses = \"\"",
-            "release.log.witnesses: expected a string of 1 to 16384 bytes, found \"\"",
+            "release.log.witnesses: expected \"none\" or a tlog-policy, found expected a line `quorum <name>`",
+        ),
+        (
+            "witnesses = \"none\"",
+            "witnesses = \"log example.com/log+fd6c8b93+ATZFHhKxqJcfGEEmfUFtnlPzTCPpOY8Q3OnHqWmG9Ly0\\nquorum none\"",
+            "release.log.witnesses: expected \"none\" or a tlog-policy, found line 1",
         ),
         (
             "minimum-age = 86_400",
             "minimum-age = \"any\"",
             "release.log.minimum-age: expected a number from 0 to 3162240000, found \"any\"",
+        ),
+        ("root-keys = []", "root-keys = [\"00\"]", "release.root-keys: expected an Ed25519 public key in 64"),
+        (
+            "rebuilders = {}",
+            &format!("rebuilders = {{ somebody = \"{zero}\" }}"),
+            "release.rebuilders.somebody: expected an Ed25519 public key in 64 lowercase hexadecimal digits, found expected an",
         ),
         ("vmpl = 0", "vmpl = 0\nvmpl = 0", "expected TOML: duplicate key"),
         ("vmpl = 0", "vmpl = ", "expected TOML: "),
