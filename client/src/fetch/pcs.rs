@@ -199,3 +199,63 @@ fn nothing() -> Requirements {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ureq::http::{HeaderMap, HeaderValue};
+
+    fn answer(header: &str, body: &str) -> Answer {
+        let headers = HeaderMap::from_iter([(ureq::http::header::VIA, HeaderValue::from_str(header).unwrap())]);
+        Answer { headers, body: body.into() }
+    }
+
+    #[test]
+    fn what_to_ask_is_in_the_platforms_certificate() {
+        let certificate = |name: &str, fmspc: &[u8]| {
+            let der = [&[0x30], name.as_bytes(), fmspc].concat();
+            [pem::encode(&pem::Pem::new("CERTIFICATE", der)).as_bytes(), b"\0"].concat()
+        };
+        let fmspc = [FMSPC, &[0x50, 0x80, 0x6f, 0, 0, 0, 1]].concat();
+        for (name, ca) in [("Intel SGX PCK Platform CA", "platform"), ("Intel SGX PCK Processor CA", "processor")] {
+            let chain = certificate(name, &fmspc);
+            let service = Service::of("https://pccs.example/", &chain).unwrap();
+            assert_eq!(
+                (service.base, service.fmspc.as_str(), service.ca),
+                ("https://pccs.example", "50806f000000", ca)
+            );
+        }
+        for chain in [certificate("", b""), certificate("", &fmspc[..fmspc.len() - 2]), b"\0".to_vec(), vec![]] {
+            assert!(Service::of(INTEL, &chain).is_err(), "{chain:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_signed_is_kept_byte_for_byte() {
+        let found = |body| signed(&answer("", body), "tcbInfo").map_err(|error| format!("{error:#}"));
+        let body = r#"{ "signature":"ab" , "tcbInfo" : {"b" : 1.0,  "a":[ ]} }"#;
+        assert_eq!(found(body), Ok((r#"{"b" : 1.0,  "a":[ ]}"#.into(), "ab".into())));
+        for (body, reason) in [
+            ("[]", "expected a JSON object"),
+            (r#"{"tcbInfo":{}}"#, "expected a member signature"),
+            (r#"{"signature":"ab"}"#, "expected a member tcbInfo"),
+            (r#"{"signature":1,"tcbInfo":{}}"#, "signature: "),
+            (r#"{"signature":"ab","tcbInfo":{}"#, "expected a JSON object"),
+        ] {
+            assert!(found(body).unwrap_err().contains(reason), "{body}");
+        }
+    }
+
+    #[test]
+    fn headers_and_lists_in_both_forms() {
+        let found = |header| chain(&answer(header, ""), "via").map_err(|error| format!("{error:#}"));
+        assert_eq!(found("-----BEGIN%20X-----%0Aa+b%3d%3D"), Ok("-----BEGIN X-----\na+b==".into()));
+        for header in ["%", "a%2", "%zz", "%ff", &"a".repeat(MAX_CHAIN + 1)] {
+            assert!(found(header).is_err(), "{header}");
+        }
+        assert!(chain(&answer("", ""), "TCB-Info-Issuer-Chain").unwrap_err().to_string().contains("TCB-Info"));
+        for (list, expected) in [(&b"300A"[..], "300a"), (b"\x30\xff", "30ff"), (b"0z", "307a")] {
+            assert_eq!(hex(list.to_vec()), expected);
+        }
+    }
+}
