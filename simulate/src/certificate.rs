@@ -1,7 +1,7 @@
 //! Certificates and revocation lists whose every part can be anything (RFC 5280).
 
 use crate::der;
-use crate::keys::RsaKey;
+use crate::keys::Issuer;
 
 /// A certificate before it is signed. The fields are the DER of that part.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl Extension {
 
 impl Certificate {
     /// The certificate, signed.
-    pub fn sign(&self, key: &RsaKey) -> Vec<u8> {
+    pub fn sign(&self, key: &dyn Issuer) -> Vec<u8> {
         let extensions = extensions(&self.extensions);
         let extensions = if self.extensions.is_empty() { vec![] } else { der::context(3, &[&extensions]) };
         let validity = der::sequence(&[&self.not_before, &self.not_after]);
@@ -55,7 +55,7 @@ impl Certificate {
             &self.key,
             &extensions,
         ]);
-        der::sequence(&[&signed, &self.signature_algorithm, &der::bits(&key.sign(&signed))])
+        der::sequence(&[&signed, &self.signature_algorithm, &der::bits(&key.issue(&signed))])
     }
 
     /// The extension with this identifier.
@@ -83,7 +83,7 @@ pub struct Crl {
 
 impl Crl {
     /// The list, signed.
-    pub fn sign(&self, key: &RsaKey) -> Vec<u8> {
+    pub fn sign(&self, key: &dyn Issuer) -> Vec<u8> {
         let entry = |serial: &Vec<u8>| der::sequence(&[serial, &self.this_update]);
         let entries: Vec<u8> = self.revoked.iter().flat_map(entry).collect();
         let entries = if self.revoked.is_empty() { vec![] } else { der::sequence(&[&entries]) };
@@ -98,7 +98,7 @@ impl Crl {
             &entries,
             &extensions,
         ]);
-        der::sequence(&[&signed, &self.signature_algorithm, &der::bits(&key.sign(&signed))])
+        der::sequence(&[&signed, &self.signature_algorithm, &der::bits(&key.issue(&signed))])
     }
 }
 

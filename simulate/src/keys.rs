@@ -1,6 +1,6 @@
 //! The simulated private keys. They are in this repository for everyone to see: what they sign proves nothing.
 
-use crate::Product;
+use crate::{Product, der};
 use core::convert::Infallible;
 use measure::digest::Sha256;
 use p384::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
@@ -34,6 +34,16 @@ macro_rules! committed {
         KEY.clone()
     }};
 }
+
+/// What signs certificates and revocation lists.
+pub trait Issuer {
+    /// The signature, as it stands in a certificate.
+    fn issue(&self, message: &[u8]) -> Vec<u8>;
+}
+
+/// A key of P-256: all of Intel's.
+#[derive(Clone)]
+pub struct P256Key(p256::ecdsa::SigningKey);
 
 /// The ARK of `product`.
 pub fn ark(product: Product) -> RsaKey {
@@ -74,6 +84,36 @@ pub fn ec_stranger() -> EcKey {
     committed!(EcKey, "stranger-p384")
 }
 
+/// The root above TDX platforms.
+pub fn intel_root() -> P256Key {
+    committed!(P256Key, "intel-root")
+}
+
+/// What issues PCK certificates.
+pub fn pck_ca() -> P256Key {
+    committed!(P256Key, "pck-ca")
+}
+
+/// What signs TCB info and QE identity.
+pub fn tcb_signing() -> P256Key {
+    committed!(P256Key, "tcb-signing")
+}
+
+/// The platform's: what signs the quoting enclave's report.
+pub fn pck() -> P256Key {
+    committed!(P256Key, "pck")
+}
+
+/// The quoting enclave's: what signs quotes.
+pub fn qe() -> P256Key {
+    committed!(P256Key, "qe")
+}
+
+/// A P-256 key that belongs to nobody in the chain.
+pub fn p256_stranger() -> P256Key {
+    committed!(P256Key, "stranger-p256")
+}
+
 impl RsaKey {
     fn of(pem: &str) -> Self {
         let key = rsa::RsaPrivateKey::from_pkcs8_pem(pem).expect("a committed key parses");
@@ -87,10 +127,52 @@ impl RsaKey {
     }
 
     /// RSASSA-PSS with SHA-384, MGF1 with SHA-384 and 48 bytes of salt, which is a function of the message.
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+    fn sign(&self, message: &[u8]) -> Vec<u8> {
         let mut made = self.0.made.lock().expect("nobody panics while signing");
         let sign = || self.0.key.sign_with_rng(&mut Stream::of(message), message).to_vec();
         made.entry(Sha256::of(message)).or_insert_with(sign).clone()
+    }
+}
+
+impl Issuer for RsaKey {
+    fn issue(&self, message: &[u8]) -> Vec<u8> {
+        self.sign(message)
+    }
+}
+
+impl Issuer for P256Key {
+    fn issue(&self, message: &[u8]) -> Vec<u8> {
+        let signature = self.sign(message);
+        let number = |half: &[u8]| {
+            let first = half.iter().position(|byte| *byte != 0).unwrap_or(half.len() - 1);
+            let pad: &[u8] = if half[first] & 0x80 == 0 { &[] } else { &[0] };
+            der::value(0x02, &[pad, &half[first..]])
+        };
+        der::sequence(&[&number(&signature[..32]), &number(&signature[32..])])
+    }
+}
+
+impl P256Key {
+    fn of(pem: &str) -> Self {
+        Self(p256::ecdsa::SigningKey::from_pkcs8_pem(pem).expect("a committed key parses"))
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    pub fn public(&self) -> Vec<u8> {
+        self.0.verifying_key().to_public_key_der().expect("a public key encodes").into_vec()
+    }
+
+    /// x and y.
+    pub fn point(&self) -> [u8; 64] {
+        let key = self.public();
+        key[key.len() - 64..].try_into().expect("a public key ends in its point")
+    }
+
+    /// ECDSA over SHA-256 of `message` with RFC 6979's nonce: r and s, big-endian.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let signature: p256::ecdsa::Signature =
+            self.0.sign_prehash(Sha256::of(message).as_bytes()).expect("32 bytes are signed");
+        signature.to_bytes().into()
     }
 }
 

@@ -12,6 +12,7 @@ pub mod keys;
 mod processor;
 mod product;
 pub mod report;
+pub mod tdx;
 
 pub use chain::Leaf;
 pub use processor::{Certificates, Processor};

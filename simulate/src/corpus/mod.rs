@@ -5,6 +5,7 @@ mod chain;
 mod good;
 mod report;
 mod scene;
+mod tdx;
 
 use measure::digest::{Hex, ParseDigestError, Sha256, bytes_from_hex};
 use scene::Scene;
@@ -57,7 +58,7 @@ pub enum Refusal {
 pub struct Corpus {
     /// The policy, TOML.
     pub policy: String,
-    /// Good cases, then bad ones.
+    /// The good cases of each kind of evidence come before the bad ones.
     pub cases: Vec<Case>,
 }
 
@@ -101,6 +102,7 @@ pub fn forge() -> Corpus {
     for bad in report::cases().into_iter().chain(chain::cases()) {
         cases.push(bad.case(find(&bad.of)));
     }
+    cases.extend(tdx::cases());
     Corpus { policy: good::POLICY.to_owned(), cases }
 }
 

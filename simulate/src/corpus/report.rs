@@ -11,7 +11,8 @@ pub(super) fn cases() -> Vec<Bad> {
     form(&mut list);
     policy(&mut list);
     platform(&mut list);
-    for product in Product::ALL {
+    // Milan's layout is Genoa's.
+    for product in [Product::Genoa, Product::Turin] {
         tcb(&mut list, product);
     }
     firmware(&mut list);
@@ -174,10 +175,7 @@ fn policy(list: &mut List) {
     for (bit, key, set) in POLICY_BITS {
         let (name, rule) = (format!("policy-{key}"), format!("snp.policy.{key}"));
         let says = |set: bool| format!("bit {bit} of the launch policy is {}", u8::from(!set));
-        for product in ["milan", "genoa", "turin"] {
-            let base = format!("{product}-v5-vcek-any-policy");
-            list.fails(&base, &name, &rule, says(set), move |scene| scene.report.policy ^= 1 << bit);
-        }
+        list.fails(base, &name, &rule, says(set), move |scene| scene.report.policy ^= 1 << bit);
         let opposite = "genoa-v5-vcek-opposite-bits";
         list.fails(opposite, &name, &rule, says(!set), move |scene| scene.report.policy ^= 1 << bit);
     }
@@ -188,10 +186,7 @@ fn platform(list: &mut List) {
         let rule = if bit == 5 { "alias-check" } else { key };
         let (name, rule) = (format!("platform-{key}"), format!("snp.platform.{rule}"));
         let says = |set: bool| format!("bit {bit} of PLATFORM_INFO is {}", u8::from(!set));
-        for product in ["milan", "genoa", "turin"] {
-            let base = format!("{product}-v5-vcek");
-            list.fails(&base, &name, &rule, says(set), move |scene| scene.report.platform_info ^= 1 << bit);
-        }
+        list.fails("milan-v5-vcek", &name, &rule, says(set), move |scene| scene.report.platform_info ^= 1 << bit);
         let opposite = "turin-v5-vcek-opposite-bits";
         list.fails(opposite, &name, &rule, says(!set), move |scene| scene.report.platform_info ^= 1 << bit);
     }
