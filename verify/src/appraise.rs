@@ -4,17 +4,17 @@ use crate::bundle::{Bundle, Evidence, SnpEvidence, TdxEvidence};
 use crate::collateral::Parts;
 use crate::policy::{Policy, Section};
 use crate::release::{self, Claims};
-use crate::verdict::{Subject, Verdict, undecided};
-use measure::appraise::{Finding, Outcome, Rule, Time};
+use crate::verdict::{Subject, Verdict};
+use measure::appraise::{Finding, Rule, Time};
 use measure::cmdline::Tee;
 use measure::snp::appraise::{Demand, Permit};
 use measure::snp::chain::{Chain, Origin, Roots};
 use measure::tdx::collateral::Root;
+use measure::tdx::quote::Quote;
 use measure::{Digest, Sha256, snp, tdx};
 
 const KIND: Rule = Rule { id: "evidence.kind", holds: "the policy accepts evidence of this kind" };
 const HARDWARE: Rule = Rule { id: "evidence.hardware", holds: "the hardware is real" };
-
 const COLLATERAL: Rule = Rule { id: "evidence.collateral", holds: "the collateral is a JSON object of all its parts" };
 
 /// What is to be judged, and what only the caller knows.
@@ -86,7 +86,7 @@ fn snp_report(
     let appraisal = snp::appraise::appraise(&evidence, roots, &requirements, request.now);
     let facts = appraisal.facts;
     let origin = facts.endorsement.map(|endorsement| endorsement.origin);
-    let mut findings = vec![accepted("SEV-SNP"), hardware(origin, policy.simulated)];
+    let mut findings = vec![Finding::passed(KIND, "SEV-SNP", ""), hardware(origin, policy.simulated)];
     findings.extend(appraisal.findings);
     let evidence = match (facts.report, facts.product) {
         (Some(report), Some(product)) => {
@@ -99,7 +99,11 @@ fn snp_report(
 
 fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<'_>, policy: &Policy) -> Found {
     let rules: Vec<_> = [KIND, HARDWARE, COLLATERAL].iter().chain(tdx::appraise::RULES).copied().collect();
-    let (evidence, sha256) = ("TDX quote".to_owned(), Sha256::of(quote));
+    let sha256 = Sha256::of(quote);
+    let evidence = match Quote::parse(quote) {
+        Ok(quote) => format!("TDX quote, version {}, {}", quote.version, quote.kind),
+        Err(_) => "TDX quote that cannot be read".into(),
+    };
     let Section::Accepted(terms) = &policy.tdx else {
         let findings = refused(&rules, "TDX");
         return Found { rules, findings, evidence, sha256, matched: None, origin: None };
@@ -114,7 +118,7 @@ fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<
     let leads = |found: &Finding| LEADING.iter().any(|rule| found.rule.id.starts_with(rule));
     let genuine = found.iter().filter(|found| leads(found)).all(Finding::permits);
     let origin = genuine.then_some(Origin::Hardware);
-    let mut findings = vec![accepted("TDX"), hardware(origin, policy.simulated)];
+    let mut findings = vec![Finding::passed(KIND, "TDX", ""), hardware(origin, policy.simulated)];
     findings.push(match parts {
         Ok(_) => Finding::passed(COLLATERAL, "", ""),
         Err(reason) => Finding::failed(COLLATERAL, "", "", reason),
@@ -125,29 +129,25 @@ fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<
 
 /// What there is to say of evidence that the policy does not want at all.
 fn refused(rules: &[Rule], kind: &str) -> Vec<Finding> {
-    let reason = "the policy refuses evidence of this kind".into();
-    let failed = Finding { observed: kind.into(), outcome: Outcome::Failed, reason, ..accepted(kind) };
-    let others = rules.iter().filter(|rule| **rule != KIND);
-    [failed].into_iter().chain(others.map(|rule| undecided(*rule, "evidence.kind did not pass"))).collect()
-}
-
-fn accepted(kind: &str) -> Finding {
-    let (required, reason) = (String::new(), String::new());
-    Finding { rule: KIND, outcome: Outcome::Passed, observed: kind.into(), required, reason }
-}
-
-/// Simulated hardware passes only where program and policy both know it, and the verdict then says so.
-fn hardware(origin: Option<Origin>, simulated: Permit) -> Finding {
-    let (outcome, observed, reason) = match (origin, simulated) {
-        (None, _) => return undecided(HARDWARE, "who signed is not known"),
-        (Some(Origin::Hardware), _) => (Outcome::Passed, "hardware", ""),
-        (Some(Origin::Simulated), _) if cfg!(not(feature = "simulated-hardware")) => {
-            (Outcome::Failed, "simulated", "this program is not one that may know simulated hardware")
-        }
-        (Some(Origin::Simulated), Permit::Accepted) => (Outcome::NotPerformed { needed: false }, "simulated", ""),
-        (Some(Origin::Simulated), Permit::Refused) => {
-            (Outcome::Failed, "simulated", "the policy refuses simulated hardware")
-        }
+    let find = |rule: &Rule| match *rule {
+        KIND => Finding::failed(KIND, kind, "", "the policy refuses evidence of this kind"),
+        other => Finding::waits_for(other, KIND),
     };
-    Finding { rule: HARDWARE, outcome, observed: observed.into(), required: "hardware".into(), reason: reason.into() }
+    rules.iter().map(find).collect()
+}
+
+/// Simulated hardware gets past only where program and policy both know it, and the verdict then says so.
+fn hardware(origin: Option<Origin>, simulated: Permit) -> Finding {
+    let refused = |reason| Finding::failed(HARDWARE, "simulated", "hardware", reason);
+    match (origin, simulated) {
+        (None, _) => Finding::missing(HARDWARE, "", "hardware", "nobody vouches for the evidence"),
+        (Some(Origin::Hardware), _) => Finding::passed(HARDWARE, "hardware", ""),
+        (Some(Origin::Simulated), _) if cfg!(not(feature = "simulated-hardware")) => {
+            refused("this program is not one that may know simulated hardware")
+        }
+        (Some(Origin::Simulated), Permit::Refused) => refused("the policy refuses simulated hardware"),
+        (Some(Origin::Simulated), Permit::Accepted) => {
+            Finding::not_asked(HARDWARE, "simulated", "the policy accepts simulated hardware")
+        }
+    }
 }

@@ -87,10 +87,8 @@ impl Verdict {
     }
 }
 
-/// Not performed although it is needed.
-pub(crate) fn undecided(rule: Rule, reason: &str) -> Finding {
-    let outcome = Answer::NotPerformed { needed: true };
-    Finding { rule, outcome, observed: String::new(), required: String::new(), reason: reason.into() }
+fn undecided(rule: Rule, reason: &str) -> Finding {
+    Finding::missing(rule, "", "", reason)
 }
 
 impl fmt::Display for Outcome {

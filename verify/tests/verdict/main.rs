@@ -2,6 +2,7 @@
 
 mod release;
 mod strict;
+mod tdx;
 
 use measure::appraise::{Finding, Outcome as Answer, Time};
 use measure::snp::appraise::Demand;
