@@ -26,7 +26,9 @@ pub mod dsse;
 #[cfg(feature = "edges")]
 pub mod edge;
 mod encoding;
+pub mod fleet;
 pub mod keys;
+pub mod lifecycle;
 pub mod merkle;
 pub mod note;
 pub mod policy;

@@ -299,4 +299,4 @@ fn require_one_subject(subjects: &[Subject]) -> Result<&Subject, StatementError>
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

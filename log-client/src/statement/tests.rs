@@ -12,7 +12,7 @@ fn public(seed: u8) -> PublicKey {
     SigningKey::from_seed(&[seed; 32]).public()
 }
 
-fn release() -> Statement {
+pub(crate) fn release() -> Statement {
     let before_vmsas =
         BeforeVmsas { launch_digest: LaunchDigest(Digest::new([7; 48])), ap_reset: 0x80_b004, vmm: &VmmProfile::QEMU };
     let (root, model) = (VerityRoot(Sha256::of(b"root")), VerityRoot(Sha256::of(b"model")));
@@ -39,7 +39,7 @@ fn release() -> Statement {
     Statement::new(subjects, Predicate::Release(Box::new(predicate))).unwrap()
 }
 
-fn status() -> Statement {
+pub(crate) fn status() -> Statement {
     let tcb = TcbVersion { fmc: 0, boot_loader: 9, tee: 0, snp: 21, microcode: 72 };
     let minimum = TcbMinimum { product: Product::Genoa, tcb };
     let predicate = Status {
@@ -60,23 +60,23 @@ fn status() -> Statement {
     Statement::new(subjects, Predicate::Status(predicate)).unwrap()
 }
 
-fn key_add() -> Statement {
+pub(crate) fn key_add() -> Statement {
     let key = public(1);
     let predicate = KeyAdd { role: Role::Release, public_key: key.as_bytes().to_vec() };
     Statement::new(vec![Subject::new("builder", key.id())], Predicate::KeyAdd(predicate)).unwrap()
 }
 
-fn key_revoke() -> Statement {
+pub(crate) fn key_revoke() -> Statement {
     let predicate = KeyRevoke { from_index: 9, reason: "the laptop was stolen".to_owned() };
     Statement::new(vec![Subject::new("builder", public(1).id())], Predicate::KeyRevoke(predicate)).unwrap()
 }
 
-fn fleet() -> Statement {
+pub(crate) fn fleet() -> Statement {
     let predicate = FleetPredicate { root_sha256: Sha256::of(b"tree"), chips: 2 };
     Statement::new(vec![Subject::new("fleet", Sha256::of(b"a roster"))], Predicate::Fleet(predicate)).unwrap()
 }
 
-fn rebuild() -> Statement {
+pub(crate) fn rebuild() -> Statement {
     let predicate = Rebuild {
         version: "1.2.3".parse().unwrap(),
         release_sha256: Sha256::of(b"an envelope"),
