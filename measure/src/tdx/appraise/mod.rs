@@ -4,6 +4,8 @@ mod guest;
 mod platform;
 mod requirements;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 pub use requirements::{Advisories, Identity, ParseTcbStatusError, Platforms, Requirements, Services, Tcb, TcbStatus};

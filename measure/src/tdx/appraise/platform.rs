@@ -52,7 +52,7 @@ pub(super) fn findings(trust: &Trust, requirements: &Requirements) -> Vec<Findin
 }
 
 /// `found` is Intel's word, so that one that is not known here is refused and shown.
-fn status(found: &str, accepted: &BTreeSet<TcbStatus>) -> Finding {
+pub(super) fn status(found: &str, accepted: &BTreeSet<TcbStatus>) -> Finding {
     let known = found.parse().is_ok_and(|status: TcbStatus| accepted.contains(&status));
     match known {
         true => Finding::passed(STATUS, found, one_of(accepted)),
@@ -60,7 +60,7 @@ fn status(found: &str, accepted: &BTreeSet<TcbStatus>) -> Finding {
     }
 }
 
-fn advisories(found: &BTreeSet<String>, accepted: &Advisories) -> Finding {
+pub(super) fn advisories(found: &BTreeSet<String>, accepted: &Advisories) -> Finding {
     let words = |ids: &BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(" ");
     // Intel writes them in capitals; a policy that does not must not let one pass.
     let among = |ids: &BTreeSet<String>, id: &str| ids.iter().any(|other| other.eq_ignore_ascii_case(id));
