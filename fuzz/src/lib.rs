@@ -17,6 +17,7 @@ use measure::snp::Ovmf;
 use measure::snp::appraise::{Demand, Evidence, Permit, appraise, rules};
 use measure::snp::chain::{Chain, Demands, RULES, Roots, examine};
 use measure::snp::report::{REPORT_BYTES, Report};
+use measure::tdx;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -41,7 +42,7 @@ macro_rules! target {
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 17] = [
+pub const PROPERTIES: [(&str, Property); 18] = [
     ("cmdline", cmdline),
     ("cpio", cpio),
     ("deb", deb),
@@ -59,6 +60,7 @@ pub const PROPERTIES: [(&str, Property); 17] = [
     ("snp_crl", snp_crl),
     ("snp_report", snp_report),
     ("tar", tar),
+    ("tdx_quote", tdx_quote),
 ];
 
 /// A kernel command line that is accepted is written as it was read, apart from what firmware adds.
@@ -232,6 +234,32 @@ pub fn tar(bytes: &[u8]) -> bool {
             Err(_) => return false,
         }
     }
+}
+
+/// Whatever the bytes are, every rule has one finding, in order, and without collateral they are not accepted. What is a
+/// quote is one to dcap-qvl, too, and it says the same of it.
+pub fn tdx_quote(bytes: &[u8]) -> bool {
+    let Section::Accepted(policy) = &STRICT.tdx else { unreachable!("the strict policy is about quotes") };
+    let evidence = tdx::appraise::Evidence { quote: bytes, collateral: None };
+    let findings = tdx::appraise::appraise(&evidence, tdx::collateral::Root::Intel, &policy.requirements, Time(0));
+    assert!(findings.iter().map(|finding| finding.rule).eq(tdx::appraise::RULES.iter().copied()));
+    assert!(!findings.iter().all(Finding::permits));
+    let Ok(quote) = tdx::quote::Quote::parse(bytes) else { return false };
+    let theirs = dcap_qvl::quote::Quote::parse(bytes).expect("a quote to us is one to others");
+    assert_eq!((quote.version, quote.signed.len()), (theirs.header.version, theirs.signed_length()));
+    assert!(bytes.starts_with(quote.signed));
+    let body = theirs.report.as_td10().expect("a TDX quote");
+    assert_eq!(quote.body.report_data.as_bytes(), &body.report_data);
+    assert_eq!(quote.body.mrtd.as_bytes(), &body.mr_td);
+    assert_eq!(quote.body.attributes.0.to_le_bytes(), body.td_attributes);
+    let td15 = theirs.report.as_td15().map(|body| body.mr_service_td);
+    assert_eq!(quote.body.td15.map(|body| *body.mrservicetd.as_bytes()), td15);
+    let dcap_qvl::quote::AuthData::V4(signature) = theirs.auth_data else { panic!("expected the layout of version 4") };
+    assert_eq!(quote.signature, &signature.ecdsa_signature);
+    assert_eq!(quote.key, &signature.ecdsa_attestation_key);
+    assert_eq!(quote.qe_report, &signature.qe_report_data.qe_report);
+    assert_eq!(quote.pck_chain, signature.qe_report_data.certification_data.body.data);
+    true
 }
 
 /// What every reader of trees promises: unique paths, a listing that reads back, and no file larger than its archive.

@@ -54,6 +54,7 @@ fn samples(name: &str) -> Vec<Vec<u8>> {
         "snp_crl" => vec![revocation_list()],
         "snp_report" => [2, 3, 4, 5].map(report).into(),
         "tar" => vec![archive()],
+        "tdx_quote" => [(4, 584), (2, 584), (3, 648), (4, 885)].map(|(kind, size)| quote(kind, size)).into(),
         name => all(name),
     }
 }
@@ -118,6 +119,26 @@ fn command_line() -> Vec<u8> {
     CommandLine { tee: Tee::Snp, root: disk(1), model: disk(3) }.to_string().into_bytes()
 }
 
+/// A quote that says next to nothing, of version 4 or, unless the body is one of version 4, 5.
+fn quote(kind: u16, size: u32) -> Vec<u8> {
+    let version: u16 = if (kind, size) == (4, 584) { 4 } else { 5 };
+    let mut bytes = [version.to_le_bytes(), [2, 0], [0x81, 0], [0; 2], [0; 2], [0; 2]].concat();
+    bytes.extend(0x939a_7233_f79c_4ca9_940a_0db3_957f_0607_u128.to_be_bytes());
+    bytes.extend([0; 20]);
+    if version == 5 {
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(size.to_le_bytes());
+    }
+    bytes.resize(bytes.len() + size as usize, 0);
+    let pck = [&5_u16.to_le_bytes()[..], &9_u32.to_le_bytes(), b"no chain\0"].concat();
+    let qe = [&[0; 384 + 64][..], &32_u16.to_le_bytes(), &[0; 32], &pck].concat();
+    let outer = [&6_u16.to_le_bytes()[..], &(qe.len() as u32).to_le_bytes(), &qe].concat();
+    bytes.extend((128 + outer.len() as u32).to_le_bytes());
+    bytes.extend([1; 128]);
+    bytes.extend(outer);
+    bytes
+}
+
 /// A report of a Turin that says next to nothing.
 fn report(version: u8) -> Vec<u8> {
     let mut bytes = vec![0; measure::snp::report::REPORT_BYTES];
@@ -177,5 +198,5 @@ macro_rules! survive {
 
 survive!(
     cmdline cpio deb disk erofs evidence_bundle inspect listing lock manifest ovmf policy request snp_certificate
-    snp_crl snp_report tar
+    snp_crl snp_report tar tdx_quote
 );

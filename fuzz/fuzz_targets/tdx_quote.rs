@@ -1,0 +1,3 @@
+//! See `fuzz::tdx_quote`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::tdx_quote);
