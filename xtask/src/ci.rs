@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 /// The README's command that runs this; the others in its `sh` blocks are run here.
 const TEST_COMMAND: &str = "cargo xtask ci";
 
-/// Tests that need a finished build, by package, in the order they run.
-const IMAGE_TESTS: [(&str, &str); 6] = [
+/// Tests that need a finished build or what was fetched, by package, in the order they run.
+const IMAGE_TESTS: [(&str, &str); 7] = [
+    ("verify", "real"),
     ("image", "oracles"),
     ("xtask", "oracles"),
     ("xtask", "boot"),
