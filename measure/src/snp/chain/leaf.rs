@@ -4,8 +4,7 @@ use super::certified::Certified;
 use super::link::{Known, when};
 use super::rules::{CHIP, CSP, KIND, PRODUCT, REPORT_CHIP_MASKED, REPORT_PRODUCT, REPORT_SIGNING_KEY, TCB};
 use super::{Endorsement, LeafKind, Root};
-use crate::appraise::Finding;
-use crate::snp::appraise::Permit;
+use crate::appraise::{Finding, Permit};
 use crate::snp::product::{Product, TcbVersion};
 use crate::snp::report::{ChipId, Report, SigningKey};
 

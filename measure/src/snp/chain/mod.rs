@@ -17,9 +17,8 @@ pub use roots::{Origin, Root, Roots};
 pub use rules::RULES;
 pub use x509::{MAX_CERTIFICATE, MAX_CRL};
 
-use crate::appraise::{Finding, Outcome, Time};
+use crate::appraise::{Finding, Outcome, Permit, Time};
 use crate::digest::Sha384;
-use crate::snp::appraise::Permit;
 use crate::snp::product::{Product, TcbVersion};
 use crate::snp::report::{ChipId, Report};
 use certified::Certified;
@@ -139,7 +138,7 @@ pub fn examine(
             keys::after_signature(report.signature()).iter().all(|byte| *byte == 0),
             "",
             "",
-            "they are not",
+            "some of them are not",
         ),
         when(SIGNATURE, leaf_key.and_then(|key| Ok((key, signature?))), |(key, signature)| {
             let holds = key.verifies(report.signed(), &signature);

@@ -6,8 +6,7 @@ use super::link::{self, Known, Link, when};
 use super::rules::*;
 use super::x509::{self, Crl};
 use super::{Demands, Root};
-use crate::appraise::{Finding, Outcome, Rule, Time};
-use crate::snp::appraise::Permit;
+use crate::appraise::{Finding, Permit, Rule, Time};
 
 const RULES: [Rule; 8] =
     [CRL_DER, CRL_ALGORITHM, CRL_SIGNATURE, CRL_ISSUER, CRL_DATES, CRL_EXTENSIONS, CRL_ASK, CRL_LEAF];
@@ -54,9 +53,7 @@ fn missing(rule: Rule, permit: Permit) -> Finding {
     let reason = "there is no revocation list";
     match permit {
         Permit::Accepted => Finding::not_asked(rule, "", format!("{reason}, and the policy accepts that")),
-        Permit::Refused if rule == CRL_DER => {
-            Finding { outcome: Outcome::NotPerformed { needed: true }, ..Finding::failed(rule, "", "", reason) }
-        }
+        Permit::Refused if rule == CRL_DER => Finding::missing(rule, "", "", reason),
         Permit::Refused => Finding::waits_for(rule, CRL_DER),
     }
 }
