@@ -3,7 +3,7 @@
 
 use super::certified::Certified;
 use super::keys::{EcKey, ReportSignature, RsaKey};
-use super::x509::{Certificate, Crl, Extension};
+use super::x509::{Certificate, Crl, Extension, Signed};
 use super::*;
 use crate::appraise::Rule;
 use crate::snp::report::{REPORT_BYTES, SIGNED_BYTES};
@@ -208,6 +208,102 @@ fn names_of_products() {
         let mut certified = Certified::default();
         certified.product_name = Some(name);
         assert_eq!(certified.product(), product, "{name}");
+    }
+}
+
+#[test]
+fn what_authorities_may_do() {
+    let usage = |critical, bits| Extension { oid: "2.5.29.15".parse().unwrap(), critical, value: bits };
+    let constraints = |critical, value| Extension { oid: "2.5.29.19".parse().unwrap(), critical, value };
+    const CA: &[u8] = &[0x30, 3, 1, 1, 0xff];
+    const LAST: &[u8] = &[0x30, 6, 1, 1, 0xff, 2, 1, 0];
+    for (what, extensions, root, intermediate) in [
+        ("root", vec![usage(true, &[3, 2, 1, 6]), constraints(true, CA)], true, false),
+        ("intermediate", vec![constraints(true, LAST), usage(true, &[3, 2, 1, 4])], false, true),
+        ("any path", vec![constraints(true, CA), usage(true, &[3, 2, 1, 4])], false, false),
+        ("constraints not critical", vec![usage(true, &[3, 2, 1, 6]), constraints(false, CA)], false, false),
+        ("usage not critical", vec![constraints(true, LAST), usage(false, &[3, 2, 1, 4])], false, false),
+    ] {
+        let found = [certified::root(&extensions).is_ok(), certified::intermediate(&extensions).is_ok()];
+        assert_eq!(found, [root, intermediate], "{what}");
+    }
+    for extension in [usage(false, &[3, 2, 7, 0x80]), constraints(false, &[0x30, 0])] {
+        let mut leaf = certify(&TURIN);
+        leaf.push(extension);
+        assert!(certified::leaf(&leaf).is_err());
+    }
+}
+
+/// A Name of the organisation `nobody`.
+fn name(common: &str) -> Vec<u8> {
+    let part = |oid: &[u8], text: &str| tlv(0x31, &[&seq(&[&tlv(6, &[oid]), &tlv(12, &[text.as_bytes()])])]);
+    let parts = [(11, "Engineering"), (6, "US"), (7, "Santa Clara"), (8, "CA"), (10, "nobody"), (3, common)];
+    seq(&[&parts.map(|(last, text)| part(&[0x55, 4, last], text)).concat()])
+}
+
+#[test]
+fn names_part_by_part() {
+    let whole = name("SEV-VCEK");
+    assert_eq!(x509::common_name(&whole, "nobody"), Some("SEV-VCEK"));
+    assert_eq!(x509::common_name(&whole, "somebody"), None);
+    for text in ["Engineering", "US", "Santa Clara", "CA"] {
+        let at = whole.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+        let mut other = whole.clone();
+        other[at] ^= 1;
+        assert_eq!(x509::common_name(&other, "nobody"), None, "{text}");
+        // Another attribute with the same text: the last arc stands before tag and length of the text.
+        let mut other = whole.clone();
+        other[at - 3] ^= 1;
+        assert_eq!(x509::common_name(&other, "nobody"), None, "{text}");
+    }
+    assert_eq!(x509::common_name(&seq(&[]), "nobody"), None);
+}
+
+#[test]
+fn a_leaf_is_compared_with_root_and_report() {
+    let oid = |arcs: &str| -> Vec<u8> { arcs.split('.').map(|arc| arc.parse().unwrap()).collect() };
+    let arc = [0x2b, 6, 1, 4, 1, 0x9c, 0x78, 1];
+    let extension = |(arcs, value): (&str, &[u8])| seq(&[&tlv(6, &[&arc, &oid(arcs)]), &tlv(4, &[value])]);
+    let mut leaf = certificate();
+    (leaf[3], leaf[5]) = (name("SEV-Turin"), name("SEV-VCEK"));
+    leaf[7] = tlv(0xa3, &[&seq(&[&TURIN.map(extension).concat()])]);
+    let (ark, leaf) = (whole(&certificate()), whole(&leaf));
+    let chain = Chain { ark: &ark, ask: &[], leaf: &leaf, crl: None };
+    let demands = Demands { missing_crl: Permit::Refused, masked_chip: Permit::Refused };
+    let compared = [rules::KIND, rules::PRODUCT, rules::TCB, rules::CHIP];
+    for (what, root, family, version, ninth, failed) in [
+        ("as it should be", Product::Turin, 0x1a, 3, 0, vec![]),
+        ("no processor in the report", Product::Turin, 0x19, 2, 0, vec![]),
+        ("another root", Product::Genoa, 0x1a, 3, 0, vec![rules::PRODUCT]),
+        ("another processor", Product::Turin, 0x19, 3, 0, vec![rules::PRODUCT]),
+        ("a longer chip id", Product::Turin, 0x1a, 3, 8, vec![rules::CHIP]),
+    ] {
+        let key = Sha384::of(&certificate()[6]);
+        let root = Root { product: root, origin: Origin::Simulated, key, organisation: "nobody" };
+        let mut bytes = [0; REPORT_BYTES];
+        (bytes[0], bytes[0x188], bytes[0x1a8]) = (version, family, ninth);
+        bytes[0x180..0x188].copy_from_slice(&[1, 2, 3, 200, 0, 0, 0, 127]);
+        bytes[0x1a0..0x1a8].fill(8);
+        let report = Report::parse(&bytes).unwrap();
+        let (findings, _) = examine(&chain, &report, &Roots::amd().with([root]), &demands, Time(0));
+        let failing = findings.iter().filter(|found| found.outcome == Outcome::Failed).map(|found| found.rule);
+        assert_eq!(failing.filter(|rule| compared.contains(rule)).collect::<Vec<_>>(), failed, "{what}");
+    }
+}
+
+#[test]
+fn both_places_name_the_same_algorithm() {
+    let other = keys::PSS.map(|byte| byte ^ 1);
+    for (inside, beside, holds) in [
+        (&keys::PSS[..], &keys::PSS[..], true),
+        (&keys::PSS_SPELLED_OUT, &keys::PSS_SPELLED_OUT, true),
+        (&keys::PSS, &keys::PSS_SPELLED_OUT, false),
+        (&keys::PSS, &other, false),
+        (&other, &keys::PSS, false),
+        (&other, &other, false),
+    ] {
+        let signed = Signed { message: &[], algorithms: [inside, beside], signature: &[], issuer: &[] };
+        assert_eq!(link::algorithm(ARK.algorithm, &signed).permits(), holds);
     }
 }
 
