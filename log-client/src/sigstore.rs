@@ -145,6 +145,11 @@ impl Bundle {
         Ok(Self { digest: Sha256::new(message_digest.digest), signature, entry, body })
     }
 
+    /// The index that the log's entry is said to have.
+    pub fn index(&self) -> u64 {
+        self.entry.index
+    }
+
     /// Checks that `key` signed `artifact` and that a log of `root` has recorded exactly that; the log's checkpoint.
     ///
     /// # Errors

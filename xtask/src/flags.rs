@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Log(crate::log::Flags),
     /// Compute what will be measured.
     Measure(crate::measure::Flags),
+    /// Make releases known on public logs.
+    Publish(crate::publish::Flags),
     /// Sign what dist/ is, enter it in the log, and write the release with its proof.
     Release(crate::release::Flags),
 }
@@ -52,6 +54,7 @@ impl Command {
             Self::Lock(_) => "lock",
             Self::Log(_) => "log",
             Self::Measure(_) => "measure",
+            Self::Publish(_) => "publish",
             Self::Release(_) => "release",
         }
     }

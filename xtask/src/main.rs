@@ -12,6 +12,7 @@ mod launch;
 mod lock;
 mod log;
 mod measure;
+mod publish;
 mod release;
 mod report;
 mod workspace;
@@ -45,6 +46,7 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Command::Lock(flags) => lock::run(flags),
         Command::Log(flags) => log::run(flags),
         Command::Measure(flags) => measure::run(flags),
+        Command::Publish(flags) => publish::run(flags),
         Command::Release(flags) => release::run(flags),
     }
 }
