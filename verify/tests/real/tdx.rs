@@ -5,12 +5,15 @@ use crate::{bits, refusing, vectors};
 use measure::appraise::{Finding, Outcome, Time};
 use measure::digest::{Digest, Sha384, bytes_from_hex};
 use measure::snp::appraise::{Demand, Permit};
+use measure::snp::chain::Roots;
 use measure::tdx::appraise::{
     Advisories, Evidence, Identity, Platforms, RULES, Requirements, Services, Tcb, TcbStatus, appraise,
 };
 use measure::tdx::collateral::{Collateral, Root};
 use measure::tdx::quote::{BodyKind, Quote, QuoteError, TdAttributes};
 use std::collections::BTreeSet;
+use verify::bundle::TdxEvidence;
+use verify::{Bundle, Policy, Request};
 
 /// A quote with its collateral, and a time at which all of it was valid.
 struct Sample {
@@ -282,6 +285,49 @@ fn a_change_breaks_the_rule_about_what_was_changed() {
         let findings = sample.judged(&quote, &strict(&quote));
         assert_eq!(broken(&findings), [rule], "{part}");
     }
+}
+
+/// The root that is asked for is the one that counts, whatever the quote brings along.
+#[test]
+#[ignore = "needs VITRINE_CACHE; run by cargo xtask ci"]
+fn another_root_is_another_answer() {
+    let sample = v5();
+    let chain = vectors::certificates(Quote::parse(&sample.quote).expect("a quote").pck_chain);
+    let evidence = Evidence { quote: &sample.quote, collateral: Some(sample.collateral.borrowed()) };
+    let [leaf, issuer, intel] = &chain[..] else { panic!("expected three certificates") };
+    for (root, expected) in [(leaf, vec!["tdx.chain"]), (issuer, vec!["tdx.chain"]), (intel, vec![])] {
+        let findings = appraise(&evidence, Root::Simulated(root), &strict(&sample.quote), sample.now);
+        assert_eq!(broken(&findings), expected);
+    }
+    let findings = appraise(&evidence, Root::Simulated(b"none"), &strict(&sample.quote), sample.now);
+    assert_eq!(broken(&findings), ["tdx.chain"]);
+}
+
+/// All the way from bundle and policy to the verdict. The strict policy wants a release that names the registers.
+#[test]
+#[ignore = "needs VITRINE_CACHE; run by cargo xtask ci"]
+fn a_bundle_is_accepted_by_a_policy_that_accepts_what_is_in_it() {
+    let file = |name: &str| vectors::of_crate("dcap-qvl", &format!("sample/{name}"));
+    let evidence =
+        TdxEvidence { quote: file("tdx_quote_td15ex"), collateral: file("tdx_quote_td15ex_collateral.json") };
+    let bundle = Bundle::bare(verify::bundle::Evidence::Tdx(evidence)).to_bytes().expect("a small bundle");
+    let bundle = Bundle::parse(&bundle).expect("a bundle");
+    let mut table: toml::Table = include_str!("../../../policies/strict.toml").parse().expect("TOML");
+    let verdict = |policy: &toml::Table| {
+        let policy = Policy::parse("strict.toml", policy.to_string().as_bytes()).expect("a policy");
+        let request = Request { bundle: &bundle, release: None, report_data: &Demand::Any, now: v5().now };
+        verify::appraise(&request, &policy, &Roots::amd())
+    };
+    assert_ne!(verdict(&table).outcome(), verify::verdict::Outcome::Accepted);
+    table["release"] = "any".into();
+    let tdx = table["tdx"].as_table_mut().expect("a table");
+    for key in ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid"] {
+        tdx[key] = "any".into();
+    }
+    tdx["smt"] = "accepted".into();
+    tdx["dynamic-platforms"] = "accepted".into();
+    let verdict = verdict(&table);
+    assert_eq!(verdict.outcome(), verify::verdict::Outcome::Accepted, "{:?}", refusing(verdict.findings()));
 }
 
 /// Some hundred single bits of all that counts: the quote without the last of its certificates, a copy of the root that

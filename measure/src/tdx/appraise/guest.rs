@@ -78,12 +78,8 @@ fn attributes(found: TdAttributes, accepted: TdAttributes) -> [Finding; 5] {
     ];
     let others = elsewhere.into_iter().fold(found, TdAttributes::without);
     let refused = others.without(accepted);
-    let others = match refused == none {
-        true => Finding::passed(ATTRIBUTES, others.to_string(), accepted.to_string()),
-        false => {
-            Finding::failed(ATTRIBUTES, others.to_string(), accepted.to_string(), format!("{refused} is not accepted"))
-        }
-    };
+    let (others, required) = (others.to_string(), accepted.to_string());
+    let others = Finding::of(ATTRIBUTES, refused == none, others, required, format!("{refused} is not accepted"));
     [
         absent(DEBUG, TdAttributes::UNDER_DEBUG, "bits 0 to 7 are 0"),
         absent(RESERVED, RESERVED_ATTRIBUTES, "reserved bits are 0"),
@@ -118,10 +114,7 @@ fn services(body: &Body, accepted: &Services) -> Finding {
             // Without SERVTD_EXT, nothing is said of what is bound now, beyond MRSERVICETD.
             let now = if marked { current } else { None };
             let holds = wanted.contains(&initial) && now.is_none_or(|current| wanted.contains(&current));
-            match holds {
-                true => Finding::passed(SERVICES, observed, one_of(wanted)),
-                false => Finding::failed(SERVICES, observed, one_of(wanted), "not what the policy requires"),
-            }
+            Finding::of(SERVICES, holds, observed, one_of(wanted), "not what the policy requires")
         }
     }
 }

@@ -105,10 +105,7 @@ fn collateral(found: Option<&Collateral<'_>>) -> Finding {
 
 /// Whether something holds that is not the policy's to choose.
 fn always(rule: Rule, observed: impl Into<String>, required: &str, holds: bool) -> Finding {
-    match holds {
-        true => Finding::passed(rule, observed, required),
-        false => Finding::failed(rule, observed, required, format!("expected {required}")),
-    }
+    Finding::of(rule, holds, observed, required, format!("expected {required}"))
 }
 
 /// Whether what was observed satisfies the policy.

@@ -54,10 +54,7 @@ pub(super) fn findings(trust: &Trust, requirements: &Requirements) -> Vec<Findin
 /// `found` is Intel's word, so that one that is not known here is refused and shown.
 pub(super) fn status(found: &str, accepted: &BTreeSet<TcbStatus>) -> Finding {
     let known = found.parse().is_ok_and(|status: TcbStatus| accepted.contains(&status));
-    match known {
-        true => Finding::passed(STATUS, found, one_of(accepted)),
-        false => Finding::failed(STATUS, found, one_of(accepted), "the policy does not accept this status"),
-    }
+    Finding::of(STATUS, known, found, one_of(accepted), "the policy does not accept this status")
 }
 
 pub(super) fn advisories(found: &BTreeSet<String>, accepted: &Advisories) -> Finding {
@@ -74,10 +71,7 @@ pub(super) fn advisories(found: &BTreeSet<String>, accepted: &Advisories) -> Fin
             (format!("none but: {}", words(ids)), found.iter().filter(|id| !among(ids, id)).cloned().collect())
         }
     };
-    match refused.is_empty() {
-        true => Finding::passed(ADVISORIES, observed, required),
-        false => Finding::failed(ADVISORIES, observed, required, format!("refused: {}", words(&refused))),
-    }
+    Finding::of(ADVISORIES, refused.is_empty(), observed, required, format!("refused: {}", words(&refused)))
 }
 
 fn places(vouched: &Vouched, platforms: &Platforms) -> [Finding; 4] {
