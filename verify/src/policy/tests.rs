@@ -190,3 +190,54 @@ fn every_section_can_be_refused_or_left_open() {
     let policy = parse(&all.to_string()).unwrap();
     assert_eq!((policy.snp, policy.tdx, policy.release), (Section::Refused, Section::Refused, OrAny::Any));
 }
+
+/// Every value that some key can have is tried on every key: those that are accepted each make another policy, so no key
+/// is read and then forgotten, and no two of them are one.
+#[test]
+fn every_key_means_something_of_its_own() {
+    let mut strict: Table = toml::from_str(STRICT).unwrap();
+    // Where none is accepted, none need be denied.
+    strict["tdx"]["advisories"] = "any".into();
+    let meaning = |table: &Table| {
+        let parsed = Policy::parse("p.toml", table.to_string().as_bytes()).ok()?;
+        Some(format!("{:?}", Policy { sha256: Sha256::of(b""), ..parsed }))
+    };
+    let words = ["any", "refused", "accepted", "required", "forbidden", "release", "another name"];
+    let hex = [12, 32, 64, 96, 128].map(|digits| Value::Array(vec!["a".repeat(digits).into()]));
+    let lists = [Value::Array(vec![]), Value::Array(vec!["OutOfDate".into()]), Value::Array(vec!["PKS".into()])];
+    let block = "id-keys = []\nauthor-keys = \"any\"\nfamily-id = \"any\"\nimage-id = \"any\"\nguest-svn-floor = 0\n";
+    let block = Value::Table(toml::from_str(block).unwrap());
+    let values: Vec<Value> = words
+        .map(Value::from)
+        .into_iter()
+        .chain([2.into(), 3.into()])
+        .chain(hex)
+        .chain(lists)
+        .chain([block, strict["snp"]["genoa"].clone()])
+        .collect();
+    let mut all = Vec::new();
+    paths(&strict, &[], &mut all);
+    let mut meanings = std::collections::BTreeMap::from([(meaning(&strict).unwrap(), String::from("as it is"))]);
+    // The last says something of log policies, and strict.toml has none.
+    for path in all.iter().filter(|path| path.last().unwrap() != "split-view") {
+        let (last, above) = path.split_last().unwrap();
+        let mut tried = 0;
+        for value in &values {
+            let mut changed = strict.clone();
+            let table = at(&mut changed, above);
+            if table.get(last) == Some(value) {
+                continue;
+            }
+            table.insert(last.clone(), value.clone());
+            let Some(meaning) = meaning(&changed) else { continue };
+            tried += 1;
+            let what = format!("{} = {value}", path.join("."));
+            if let Some(other) = meanings.insert(meaning, what.clone()) {
+                panic!("{what} is the same as {other}");
+            }
+        }
+        let table = at(&mut strict.clone(), above)[last].is_table();
+        assert!(tried > 0 || table || last == "schema" || last == "root-keys" || last == "witnesses", "{path:?}");
+    }
+    assert!(meanings.len() > 200, "{}", meanings.len());
+}
