@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything that must hold before a change lands, section by section, with the time of each.
 
+use crate::mutate;
 use crate::report::{self, Answer, Terminal};
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
@@ -28,8 +29,17 @@ const IMAGE_TESTS: [(&str, &str); 7] = [
     ("xtask", "varied"),
 ];
 
+/// What runs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// Also what takes too long to run each time: every decision in the rules over evidence taken out in turn, which the
+    /// forged-evidence suite has to notice.
+    #[arg(long)]
+    full: bool,
+}
+
 /// Runs every section; the first failure ends the run.
-pub(crate) fn run() -> anyhow::Result<Answer> {
+pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
     let cache = workspace::cache()?;
     let warmth = |part: &str| if cache.join(part).exists() { "warm" } else { "cold" };
@@ -49,7 +59,9 @@ pub(crate) fn run() -> anyhow::Result<Answer> {
     })?;
     sections.run("tests", || cargo(&root, ["test", "--quiet", "--workspace", "--locked"]))?;
     sections.run("tests with simulated hardware", || {
-        cargo(&root, ["test", "--quiet", "--locked", "--package", "client", "--features", "simulated-hardware"])
+        let [flag, feature] = ["--features", "simulated-hardware"];
+        cargo(&root, ["test", "--quiet", "--locked", "--package", "client", flag, feature])?;
+        cargo(&root, ["test", "--quiet", "--locked", "--package", "verify", "--test", "corpus", flag, feature])
     })?;
     sections.run("fuzz properties", || {
         let manifest = ["--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"];
@@ -74,6 +86,9 @@ pub(crate) fn run() -> anyhow::Result<Answer> {
     }
     for (package, test) in IMAGE_TESTS {
         sections.run(&format!("{package} {test}"), || image_test(&checkout, &cache, package, test))?;
+    }
+    if flags.full {
+        sections.run("mutations of the rules", || mutate::run(&root))?;
     }
     sections.run("clean tree", || unchanged(&root))?;
 
@@ -157,13 +172,13 @@ impl Sections {
 }
 
 #[expect(clippy::disallowed_methods, reason = "ci runs the commands a developer would type")]
-fn program(name: impl AsRef<OsStr>, directory: &Path) -> Command {
+pub(crate) fn program(name: impl AsRef<OsStr>, directory: &Path) -> Command {
     let mut command = Command::new(name);
     command.current_dir(directory);
     command
 }
 
-fn succeed(mut command: Command) -> anyhow::Result<()> {
+pub(crate) fn succeed(mut command: Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("starting {command:?}"))?;
     ensure!(status.success(), "{command:?}: {status}");
     Ok(())

@@ -19,7 +19,7 @@ pub(crate) enum Command {
     /// The main job: check the lock, fetch, build, assemble, measure.
     Build(crate::build::Flags),
     /// Run everything that must hold before a change lands: the tests, README's commands, the boots, a second build.
-    Ci,
+    Ci(crate::ci::Flags),
     /// Fetch every locked input into the store; resumes.
     Fetch(crate::fetch::Flags),
     /// Open a disk image, initrd, erofs image, .deb or OVMF firmware and recompute every digest in it.
@@ -46,7 +46,7 @@ impl Command {
         match self {
             Self::Bench(_) => "bench",
             Self::Build(_) => "build",
-            Self::Ci => "ci",
+            Self::Ci(_) => "ci",
             Self::Fetch(_) => "fetch",
             Self::Inspect(_) => "inspect",
             Self::Key(_) => "key",

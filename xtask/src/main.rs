@@ -12,6 +12,7 @@ mod launch;
 mod lock;
 mod log;
 mod measure;
+mod mutate;
 mod publish;
 mod release;
 mod report;
@@ -38,7 +39,7 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
     match &flags.command {
         Command::Bench(flags) => bench::run(flags),
         Command::Build(flags) => build::run(flags),
-        Command::Ci => ci::run(),
+        Command::Ci(flags) => ci::run(flags),
         Command::Fetch(flags) => fetch::run(flags),
         Command::Inspect(flags) => inspect::run(flags),
         Command::Key(flags) => key::run(flags),
