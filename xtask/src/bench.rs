@@ -156,6 +156,13 @@ impl Bench {
         command
     }
 
+    /// cargo, in the checkout.
+    fn cargo(&self) -> Command {
+        let mut command = program(Path::new("cargo"));
+        command.current_dir(&self.checkout.root).stderr(Stdio::inherit());
+        command
+    }
+
     /// `build` of the checkout in `root` into `out`, with `cache`.
     fn build(&self, root: &Path, cache: &Path, out: &Path) -> Command {
         let mut command = self.xtask(["build", "--out"]);

@@ -10,9 +10,9 @@ use std::hint::black_box;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::times::pair;
+use super::times::{Times, pair};
 use super::{Bench, Row, says, timed};
 
 const RUNS: usize = 5;
@@ -23,7 +23,8 @@ const DATA: u64 = 1 << 30;
 const SEV_SNP_MEASURE: &str = "import sys\nfrom sevsnpmeasure.cli import main\nsys.exit(main())";
 
 pub(super) fn rows(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    Ok(vec![verity(bench)?, digest(bench)?, table(bench)?])
+    let [limit, speedup] = verdict(bench)?;
+    Ok(vec![verity(bench)?, digest(bench)?, table(bench)?, limit, speedup])
 }
 
 fn verity(bench: &Bench) -> anyhow::Result<Row> {
@@ -109,4 +110,22 @@ fn table(bench: &Bench) -> anyhow::Result<Row> {
         },
     )?;
     Ok(Row::overhead("all 512 launch digests of the shape table, files hashed, against one", &times, 1.5))
+}
+
+/// Times of one verdict, which another program takes: it alone links the verifier that ours is compared with.
+fn verdict(bench: &Bench) -> anyhow::Result<[Row; 2]> {
+    let mut cargo = bench.cargo();
+    let lines = says(cargo.args(["bench", "--quiet", "--locked", "--package", "verify", "--bench", "verdict"]))?;
+    let mut times = (Vec::new(), Vec::new());
+    for line in lines.lines() {
+        let (ours, theirs) = line.split_once(' ').with_context(|| format!("expected two times, found {line:?}"))?;
+        times.0.push(Duration::from_nanos(ours.parse()?));
+        times.1.push(Duration::from_nanos(theirs.parse()?));
+    }
+    ensure!(!times.0.is_empty(), "the bench of package verify printed no times");
+    let times = (Times::new(times.0), Times::new(times.1));
+    Ok([
+        Row::limit("one SNP verdict in process, on one core", &times.0, 0.005),
+        Row::speedup("the same: all rules and JSON, against `sev`'s chain and signatures", &times, 1.0),
+    ])
 }

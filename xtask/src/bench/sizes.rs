@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use super::Bench;
+use super::{Bench, says};
 
 /// The files of `dist/` and, for images made of packages, the set they come from.
 const FILES: [(&str, Option<(&str, Set)>); 5] = [
@@ -66,7 +66,27 @@ pub(super) fn rows(bench: &Bench) -> anyhow::Result<Vec<Size>> {
             packages: None,
         });
     }
+    sizes.extend(verifiers(bench)?);
     Ok(sizes)
+}
+
+/// The client, and the whole verifier as WebAssembly, made as small as the compiler can.
+fn verifiers(bench: &Bench) -> anyhow::Result<[Size; 2]> {
+    const SMALL: [&str; 5] = ["opt-level=\"z\"", "lto=true", "codegen-units=1", "panic=\"abort\"", "strip=true"];
+    let target = bench.checkout.root.join("target");
+    says(bench.cargo().args(["vitrine", "--quiet"]))?;
+    let mut small = bench.cargo();
+    small.args(["build", "--quiet", "--locked", "--release", "--package", "verify", "--bin", "whole"]);
+    small.args(["--target", "wasm32-unknown-unknown", "--target-dir"]).arg(target.join("small"));
+    small.args(SMALL.iter().flat_map(|setting| ["--config".to_owned(), format!("profile.release.{setting}")]));
+    says(&mut small).context("`rustup target add wasm32-unknown-unknown` installs what may be missing")?;
+    let verifier = |file: &str, path: &str| {
+        anyhow::Ok(Size { file: file.to_owned(), bytes: size(&target.join(path))?, packages: None })
+    };
+    Ok([
+        verifier("the static program `vitrine`", "x86_64-unknown-linux-gnu/release/vitrine")?,
+        verifier("the verifier as WebAssembly", "small/wasm32-unknown-unknown/release/whole.wasm")?,
+    ])
 }
 
 fn size(path: &Path) -> anyhow::Result<u64> {

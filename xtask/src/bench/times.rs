@@ -63,7 +63,8 @@ impl Row {
 
     /// `times` is to be at most `target` seconds.
     pub(super) fn limit(what: &'static str, times: &Times, target: f64) -> Self {
-        Self::new(what, times, "", String::new(), format!("at most {target:.1} s"), times.median() <= target)
+        let shown = if target < 0.1 { format!("{:.0} ms", target * 1e3) } else { format!("{target:.1} s") };
+        Self::new(what, times, "", String::new(), format!("at most {shown}"), times.median() <= target)
     }
 
     pub(super) fn new(
