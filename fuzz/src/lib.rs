@@ -4,6 +4,10 @@
 //!
 //! A property panics where a promise is broken, and says whether the parser accepted the bytes.
 
+mod log;
+
+pub use log::{log_checkpoint, log_note, log_policy, log_proof, log_request, log_tile};
+
 use image::formats::bytes::ReadAt;
 use image::formats::deb::Deb;
 use image::formats::listing::{Entry, Kind, Listing};
@@ -42,7 +46,7 @@ macro_rules! target {
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 18] = [
+pub const PROPERTIES: [(&str, Property); 24] = [
     ("cmdline", cmdline),
     ("cpio", cpio),
     ("deb", deb),
@@ -52,6 +56,12 @@ pub const PROPERTIES: [(&str, Property); 18] = [
     ("inspect", inspect),
     ("listing", listing),
     ("lock", lock),
+    ("log_checkpoint", log_checkpoint),
+    ("log_note", log_note),
+    ("log_policy", log_policy),
+    ("log_proof", log_proof),
+    ("log_request", log_request),
+    ("log_tile", log_tile),
     ("manifest", manifest),
     ("ovmf", ovmf),
     ("policy", policy),

@@ -47,6 +47,7 @@ fn samples(name: &str) -> Vec<Vec<u8>> {
         "evidence_bundle" => vec![snp_bundle(), tdx_bundle()],
         "inspect" => all("ovmf").into_iter().chain([initrd()]).collect(),
         "listing" => vec![b". d 0755 0 0 - -\nx l 0777 0 0 - a\\x20b\nz c 0600 1 2 - 5:1\n".to_vec()],
+        log if log.starts_with("log_") => super::log::samples(log),
         "manifest" => vec![read(&root.join("../content/manifest.yaml"))],
         "policy" => vec![policy_text()],
         "request" => vec![read(&root.join("../image/request.toml"))],
@@ -197,6 +198,6 @@ macro_rules! survive {
 }
 
 survive!(
-    cmdline cpio deb disk erofs evidence_bundle inspect listing lock manifest ovmf policy request snp_certificate
-    snp_crl snp_report tar tdx_quote
+    cmdline cpio deb disk erofs evidence_bundle inspect listing lock log_checkpoint log_note log_policy log_proof
+    log_request log_tile manifest ovmf policy request snp_certificate snp_crl snp_report tar tdx_quote
 );

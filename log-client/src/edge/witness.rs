@@ -1,7 +1,8 @@
 //! A witness: cosigns what grows, remembers what it cosigned, and shows it (C2SP tlog-witness).
 //!
-//! For each log there is a directory named by the SHA-256 of its origin, with `checkpoint`, the newest one cosigned,
-//! and, if the log ever showed another tree, `fork`: the two together prove it.
+//! For each log there is a directory named by the SHA-256 of its origin, with `checkpoint`, the newest one cosigned;
+//! `fork`, the first one that the log signed with another root for as many entries: both together prove what it did;
+//! and `inconsistent`, the last one that was not shown to continue from the newest, which may only have been sent badly.
 
 use super::directory::{CHECKPOINT, read};
 use super::durable::replace;
@@ -18,8 +19,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// A checkpoint of a log that showed two trees.
 const FORK: &str = "fork";
+const INCONSISTENT: &str = "inconsistent";
 const LOCK: &str = "lock";
 const SCRATCH: &str = "tmp";
 
@@ -91,8 +92,9 @@ impl Witness {
                 Response { content_type: "text/x.tlog.size", ..Response::text(status, &size.to_string()) }
             }
             Answer::Inconsistent { error, evidence } => {
-                // A wrong proof alone is no fork, but only the log can have made it.
-                self.store(evidence.checkpoint(), FORK, evidence.note())?;
+                let size = evidence.checkpoint().size;
+                let forked = latest.is_some_and(|latest| latest.checkpoint().size == size);
+                self.store(evidence.checkpoint(), if forked { FORK } else { INCONSISTENT }, evidence.note())?;
                 Response::text(status, &error.to_string())
             }
             Answer::Malformed(reason) => Response::text(status, &reason),
@@ -130,7 +132,11 @@ impl Witness {
     }
 
     fn store(&self, checkpoint: &Checkpoint, name: &str, note: &str) -> anyhow::Result<()> {
-        let name = format!("{}/{name}", Sha256::of(checkpoint.origin.as_bytes()));
-        replace(&self.root, &self.root.join(SCRATCH), &name, note.as_bytes())
+        let file = format!("{}/{name}", Sha256::of(checkpoint.origin.as_bytes()));
+        // Nothing that is sent later can take the evidence away.
+        if name == FORK && self.root.join(&file).exists() {
+            return Ok(());
+        }
+        replace(&self.root, &self.root.join(SCRATCH), &file, note.as_bytes())
     }
 }
