@@ -42,18 +42,25 @@ macro_rules! target {
     };
 }
 
+mod releases;
+
+pub use releases::{dsse, fleet, key_file, rekor_answer, rekor_config, sigstore_bundle, statement};
+
 /// A parser's property.
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 24] = [
+pub const PROPERTIES: [(&str, Property); 31] = [
     ("cmdline", cmdline),
     ("cpio", cpio),
     ("deb", deb),
     ("disk", disk),
+    ("dsse", dsse),
     ("erofs", erofs),
     ("evidence_bundle", evidence_bundle),
+    ("fleet", fleet),
     ("inspect", inspect),
+    ("key_file", key_file),
     ("listing", listing),
     ("lock", lock),
     ("log_checkpoint", log_checkpoint),
@@ -65,10 +72,14 @@ pub const PROPERTIES: [(&str, Property); 24] = [
     ("manifest", manifest),
     ("ovmf", ovmf),
     ("policy", policy),
+    ("rekor_answer", rekor_answer),
+    ("rekor_config", rekor_config),
     ("request", request),
+    ("sigstore_bundle", sigstore_bundle),
     ("snp_certificate", snp_certificate),
     ("snp_crl", snp_crl),
     ("snp_report", snp_report),
+    ("statement", statement),
     ("tar", tar),
     ("tdx_quote", tdx_quote),
 ];

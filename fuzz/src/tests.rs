@@ -45,6 +45,9 @@ fn samples(name: &str) -> Vec<Vec<u8>> {
         "cpio" => vec![initrd()],
         "disk" => vec![partitioned()],
         "evidence_bundle" => vec![snp_bundle(), tdx_bundle()],
+        "dsse" | "fleet" | "key_file" | "rekor_answer" | "rekor_config" | "sigstore_bundle" | "statement" => {
+            crate::releases::samples(name)
+        }
         "inspect" => all("ovmf").into_iter().chain([initrd()]).collect(),
         "listing" => vec![b". d 0755 0 0 - -\nx l 0777 0 0 - a\\x20b\nz c 0600 1 2 - 5:1\n".to_vec()],
         log if log.starts_with("log_") => super::log::samples(log),
@@ -198,6 +201,7 @@ macro_rules! survive {
 }
 
 survive!(
-    cmdline cpio deb disk erofs evidence_bundle inspect listing lock log_checkpoint log_note log_policy log_proof
-    log_request log_tile manifest ovmf policy request snp_certificate snp_crl snp_report tar tdx_quote
+    cmdline cpio deb disk dsse erofs evidence_bundle fleet inspect key_file listing lock log_checkpoint log_note
+    log_policy log_proof log_request log_tile manifest ovmf policy rekor_answer rekor_config request sigstore_bundle
+    snp_certificate snp_crl snp_report statement tar tdx_quote
 );

@@ -1,0 +1,3 @@
+//! See `fuzz::dsse`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::dsse);

@@ -1,0 +1,3 @@
+//! See `fuzz::fleet`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::fleet);

@@ -1,0 +1,3 @@
+//! See `fuzz::statement`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::statement);
