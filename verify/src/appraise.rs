@@ -81,7 +81,7 @@ fn snp_report(
     };
     let mut requirements = terms.requirements.clone();
     requirements.identity.report_data = request.report_data.clone();
-    claims.complete(&mut requirements);
+    claims.complete(request, policy, &mut requirements);
     let evidence = snp::appraise::Evidence { report, chain: Chain { ark, ask, leaf, crl: crl.as_deref() } };
     let appraisal = snp::appraise::appraise(&evidence, roots, &requirements, request.now);
     let facts = appraisal.facts;

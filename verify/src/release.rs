@@ -102,9 +102,12 @@ pub(crate) fn claims(bundle: &Bundle) -> Claims {
 }
 
 impl Claims {
-    /// Puts in what the policy leaves to the release.
-    pub(crate) fn complete(&self, requirements: &mut Requirements) {
+    /// Puts in what the policy leaves to the release, if somebody has to vouch for it: a policy that asks nothing of
+    /// releases leaves that to the caller, who has one of its own.
+    pub(crate) fn complete(&self, request: &Request<'_>, policy: &Policy, requirements: &mut Requirements) {
+        let vouched = policy.release.is().is_some() || request.release.is_some();
         let release = match self {
+            Self::Release(_) if !vouched => Err("nobody vouches for the release: the policy asks nothing of it"),
             Self::Release(release) => Ok(release.as_ref()),
             Self::None => Err("the evidence came without a release"),
             Self::Unreadable(_) => Err("undecided until release.form passes"),

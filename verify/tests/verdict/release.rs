@@ -165,6 +165,25 @@ fn parts_that_are_missing_or_others() {
 }
 
 #[test]
+fn a_release_that_nobody_vouches_for_says_nothing() {
+    let mut world = good();
+    world.policy["release"] = Value::String("any".into());
+    // Anybody can write an envelope that names the launch digest at hand.
+    let bundle = world.bundle();
+    let verdict = world.verdict(&bundle);
+    assert_eq!(verdict.outcome(), Outcome::Rejected, "{verdict}");
+    let undecided = ["snp.identity.measurement", "snp.policy.launch"].into();
+    assert_eq!(ids(&verdict, Answer::NotPerformed { needed: true }), undecided, "{verdict}");
+    assert_eq!(verdict.subject().matched, None);
+
+    // The caller vouches for the release that it brings.
+    let policy = Policy::parse("p.toml", world.policy.to_string().as_bytes()).unwrap();
+    let request = Request { bundle: &bundle, release: bundle.release.as_deref(), report_data: &Demand::Any, now: NOW };
+    let verdict = appraise(&request, &policy, &roots(Origin::Hardware));
+    assert_eq!(verdict.outcome(), Outcome::Accepted, "{verdict}");
+}
+
+#[test]
 fn a_quorum_that_allows_a_split_view_must_be_wanted() {
     let mut world = good();
     world.policy["release"]["log"]["witnesses"] = Value::String(witnesses("none"));
