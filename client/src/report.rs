@@ -77,8 +77,11 @@ fn complain(kind: &str, reason: &str) {
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        // U+2028 and what follows: separators and marks that reorder or end lines without being control characters.
-        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        // Separators and marks that reorder or end lines without being control characters.
+        let hidden = matches!(
+            c,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
         match c {
             '\n' => out.push(c),
             _ if c.is_control() || hidden => out.extend(c.escape_unicode()),
@@ -119,7 +122,7 @@ mod tests {
         for (text, expected) in [
             ("a ü\n b\n", "a ü\n b\n"),
             ("\x1b[2Jx\r\t\u{9b}\u{7f}", "\\u{1b}[2Jx\\u{d}\\u{9}\\u{9b}\\u{7f}"),
-            ("a\u{202e}b\u{2028}", "a\\u{202e}b\\u{2028}"),
+            ("a\u{202e}b\u{2028}\u{61c}", "a\\u{202e}b\\u{2028}\\u{61c}"),
         ] {
             assert_eq!(printable(text), expected);
         }

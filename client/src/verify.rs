@@ -37,7 +37,7 @@ pub(crate) struct Flags {
     /// What is demanded: a policy file, such as policies/strict.toml.
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// The release's signed statement; where the bundle has one it must be the same, byte by byte.
+    /// The release's signed statement: what the bundle has must be the same, byte by byte.
     #[arg(long, value_name = "FILE")]
     release: Option<PathBuf>,
     /// Judge as of this time, RFC 3339 or seconds since 1970, instead of by this machine's clock.

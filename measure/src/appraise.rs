@@ -128,7 +128,7 @@ impl<T> Demand<T> {
         judge: impl FnOnce(&T, String) -> Finding,
     ) -> Finding {
         match self {
-            Self::Any => Finding::not_asked(rule, observed, "the policy accepts any value"),
+            Self::Any => Finding::not_asked(rule, observed, "any value is accepted"),
             Self::Missing(what) => Finding::missing(rule, observed, "", what.as_str()),
             Self::Is(wanted) => judge(wanted, observed.into()),
         }

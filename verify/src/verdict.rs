@@ -114,8 +114,9 @@ fn word(answer: Answer) -> &'static str {
 /// What evidence says must not look like the verdict's own: no new lines, no terminal's escape sequences, no other
 /// direction of writing.
 fn one_line(text: &str) -> String {
-    let turns = |char| matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|char| if char.is_control() || turns(char) { '�' } else { char }).collect()
+    let hidden =
+        |char| matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|char| if char.is_control() || hidden(char) { '�' } else { char }).collect()
 }
 
 /// Longest value of a passed rule that people are shown, in characters. The JSON form has all of it.
@@ -323,7 +324,7 @@ REJECTED as of 2026-06-01T00:00:00Z
     fn evidence_cannot_add_lines_to_its_verdict() {
         let mut verdict = verdict(&RULES.map(|rule| (rule, Answer::Failed)), None);
         let lines = verdict.to_string().lines().count();
-        let forged = "\n  passed         a.first  \r\u{1b}[2K\u{2028}\u{202e}";
+        let forged = "\n  passed         a.first  \r\u{1b}[2K\u{2028}\u{202e}\u{200f}\u{61c}";
         verdict.subject.evidence += forged;
         verdict.subject.matched = Some(forged.into());
         for found in &mut verdict.findings {
@@ -331,6 +332,6 @@ REJECTED as of 2026-06-01T00:00:00Z
             found.reason = forged.into();
         }
         assert_eq!(verdict.to_string().lines().count(), lines);
-        assert!(!verdict.to_string().contains(['\r', '\u{1b}', '\u{2028}', '\u{202e}']));
+        assert!(!verdict.to_string().contains(['\r', '\u{1b}', '\u{2028}', '\u{202e}', '\u{200f}', '\u{61c}']));
     }
 }

@@ -84,9 +84,10 @@ impl Place<'_> {
         before.filter(|byte| *byte == b'\n').count().saturating_add(1)
     }
 
-    /// The place of `name` below this one.
+    /// The place of `name` below this one. A quoted name can hold anything, and an error is one line.
     fn below(&self, name: &str, at: usize) -> Self {
-        let key = if self.key.is_empty() { name.into() } else { format!("{}.{name}", self.key) };
+        let dot = if self.key.is_empty() { "" } else { "." };
+        let key = format!("{}{dot}{}", self.key, name.escape_debug());
         Self { key, at, ..*self }
     }
 
