@@ -59,14 +59,8 @@ enum What {
         dir: PathBuf,
         #[command(flatten)]
         key: KeyFlags,
-        /// The witnesses and how many of them must sign, as a tlog-policy.
-        #[arg(long, value_name = "FILE")]
-        policy: Option<PathBuf>,
         #[command(flatten)]
-        split: SplitFlags,
-        /// Where a copy of the log is, a directory or address: if it has more than this one, nothing is signed.
-        #[arg(long, value_name = "DIR|URL")]
-        mirror: Vec<Mirror>,
+        others: WitnessFlags,
     },
     /// Print the proof that an entry is in the log, as a .tlog-proof.
     Proof {
@@ -138,11 +132,18 @@ struct VkeyFlags {
     vkey: Option<VerifierKey>,
 }
 
+/// Who besides the log's key makes a checkpoint acceptable.
 #[derive(Debug, clap::Args)]
-struct SplitFlags {
+pub(crate) struct WitnessFlags {
+    /// The witnesses and how many of them must sign, as a tlog-policy.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Accept a policy whose quorums need have no witness in common.
     #[arg(long, requires = "policy")]
     split_view_accepted: bool,
+    /// Where a copy of the log is, a directory or address: if it has more than this one, nothing is signed.
+    #[arg(long, value_name = "DIR|URL")]
+    mirror: Vec<Mirror>,
 }
 
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
@@ -155,9 +156,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         }
         What::Append { dir, files, lines: None } => append(dir, files),
         What::Append { dir, lines: Some(lines), .. } => import(dir, lines),
-        What::Checkpoint { dir, key, policy, split, mirror } => {
-            checkpoint(dir, key, policy.as_deref(), split.split_view_accepted, mirror)
-        }
+        What::Checkpoint { dir, key, others } => checkpoint(dir, key, others),
         What::Proof { dir, index, entry, vkey } => proof(dir, *index, entry.as_deref(), &vkey.of(dir)?),
         What::Fsck { dir, vkey } => check(dir, &vkey.of(dir)?, false),
         What::Show { dir, vkey } => check(dir, &vkey.of(dir)?, true),
@@ -183,6 +182,24 @@ impl KeyFlags {
             SecretKey::Ed25519(key) => Ok(Signer::with_key(name, kind, key)?),
             SecretKey::P256(_) => bail!("{}: expected an Ed25519 key, found a P-256 key", self.key.display()),
         }
+    }
+}
+
+impl WitnessFlags {
+    /// The policy, if there is one.
+    pub(crate) fn policy(&self) -> anyhow::Result<Option<Policy>> {
+        let split = if self.split_view_accepted { SplitView::Accepted } else { SplitView::Refused };
+        let read = |path: &PathBuf| {
+            let reading = || format!("reading {}", path.display());
+            let bytes = read_bounded(path, MAX_POLICY as u64).with_context(reading)?;
+            Policy::parse(&bytes, split).with_context(reading)
+        };
+        self.policy.as_ref().map(read).transpose()
+    }
+
+    /// Where copies of the log are.
+    pub(crate) fn mirrors(&self) -> &[Mirror] {
+        &self.mirror
     }
 }
 
@@ -219,22 +236,10 @@ fn import(dir: &Path, lines: &Path) -> anyhow::Result<Answer> {
     Ok(Answer { yes: true, text: format!("{reason}\n"), reason, payload })
 }
 
-fn checkpoint(
-    dir: &Path,
-    key: &KeyFlags,
-    policy: Option<&Path>,
-    split_view_accepted: bool,
-    mirrors: &[Mirror],
-) -> anyhow::Result<Answer> {
-    let split = if split_view_accepted { SplitView::Accepted } else { SplitView::Refused };
-    let policy = policy.map(|path| {
-        let reading = || format!("reading {}", path.display());
-        let bytes = read_bounded(path, MAX_POLICY as u64).with_context(reading)?;
-        Policy::parse(&bytes, split).with_context(reading)
-    });
-    let policy = policy.transpose()?;
+fn checkpoint(dir: &Path, key: &KeyFlags, others: &WitnessFlags) -> anyhow::Result<Answer> {
+    let policy = others.policy()?;
     let signer = key.signer(log::vkey(dir)?.name(), SignatureType::ED25519)?;
-    let (log, accepted) = cosign::checkpoint(Log::open(dir)?, &signer, policy.as_ref(), mirrors)?;
+    let (log, accepted) = cosign::checkpoint(Log::open(dir)?, &signer, policy.as_ref(), &others.mirror)?;
     let published = log.directory().checkpoint(log.key())?;
     let witnesses = accepted.map_or(0, |accepted| accepted.witnesses.len());
     let size = published.checkpoint().size;

@@ -3,6 +3,7 @@
 mod statement;
 
 use crate::key::{self, PassphraseFlags};
+use crate::log::WitnessFlags;
 use crate::report::{Answer, Terminal};
 use crate::{measure, workspace};
 use anyhow::{Context as _, bail, ensure};
@@ -11,6 +12,7 @@ use image::pipeline::dist;
 use image::pipeline::measured::Manifest;
 use image::progress::Progress as _;
 use log_client::dsse::Envelope;
+use log_client::edge::cosign;
 use log_client::edge::log::Log;
 use log_client::keys::SigningKey;
 use log_client::keys::at_rest::SecretKey;
@@ -51,6 +53,9 @@ pub(crate) struct Flags {
     /// The file with the passphrase of --log-key, such as /dev/fd/4.
     #[arg(long, value_name = "FILE", requires = "log_key")]
     log_passphrase_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    others: WitnessFlags,
 
     /// What the guest runs on. A release for `simulated` is for tests and demonstrations.
     #[arg(long, value_enum, default_value_t = TeeFlag::Snp)]
@@ -93,6 +98,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
             return Ok(Answer { yes: false, reason, text: differences.join("\n") + "\n", payload });
         }
     };
+    let policy = flags.others.policy()?;
     let key = ed25519(&flags.key, &flags.passphrase)?;
     let log = Log::open(&flags.log)?;
     let signer = match &flags.log_key {
@@ -132,7 +138,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let entry = envelope.to_bytes();
     let (log, indexes) = log.append(std::slice::from_ref(&entry)).context("appending to the log")?;
     let [index] = indexes[..] else { bail!("expected one index of the log, found {indexes:?}") };
-    let log = log.sign(&signer)?.publish(&[]).context("publishing the log's checkpoint")?;
+    let published = cosign::checkpoint(log, &signer, policy.as_ref(), flags.others.mirrors());
+    let (log, accepted) = published.context("the entry is in the log, but not published; the same command goes on")?;
     let proof = log.directory().prove(index, log.key())?;
     terminal.done("logged", &format!("{} at index {index}", log.key().name()), started.elapsed());
 
@@ -142,7 +149,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let (release, size) = (envelope.sha256(), log.signed().checkpoint().size);
     let payload = serde_json::json!({
         "release": out, "release_sha256": release, "version": flags.version.to_string(), "log": log.key().name(),
-        "index": index, "log_size": size,
+        "index": index, "log_size": size, "witnesses": accepted.map_or(0, |accepted| accepted.witnesses.len()),
     });
     let reason = format!("released {} as entry {index} of {}", flags.version, log.key().name());
     Ok(Answer { yes: true, reason, text: format!("{release}  {}\n", out.join(RELEASE).display()), payload })

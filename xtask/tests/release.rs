@@ -74,10 +74,24 @@ impl Scene {
     }
 
     fn release(&self, version: &str, out: &str, dist: &Path) -> (i32, String) {
+        self.release_with(version, out, dist, &[])
+    }
+
+    /// With a policy whose only witness nobody reaches.
+    fn release_unwitnessed(&self, version: &str, out: &str) -> (i32, String) {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let witness = Signer::new("witness", SignatureType::COSIGNATURE, &[9; 32]).unwrap();
+        let (log, witness) = (self.signer(), witness.key().clone());
+        let policy = format!("log {}\nwitness w {witness} http://127.0.0.1:{port}/\nquorum w\n", log.key());
+        fs::write(self.path("policy"), policy).unwrap();
+        self.release_with(version, out, &self.dist, &["--policy", &self.text("policy")])
+    }
+
+    fn release_with(&self, version: &str, out: &str, dist: &Path, more: &[&str]) -> (i32, String) {
         let [key, passphrase, log, out] = ["key", "passphrase", "log", out].map(|name| self.text(name));
         let dist = dist.to_str().unwrap();
         let arguments = ["--key", &key, "--passphrase-file", &passphrase, "--log", &log, "--out", &out, "--dist", dist];
-        self.xtask(&[&["release", "--version", version], &arguments[..]].concat())
+        self.xtask(&[&["release", "--version", version], &arguments[..], more].concat())
     }
 }
 
@@ -85,6 +99,10 @@ impl Scene {
 #[ignore = "needs a finished build"]
 fn released_and_verified_offline() {
     let scene = Scene::new();
+    // What no witness has seen is not released, and not lost.
+    let (code, said) = scene.release_unwitnessed("1.2.3", "one");
+    assert!(code == 2 && said.contains("the same command goes on"), "{said}");
+    assert!(!scene.path("one").exists());
     let (code, said) = scene.release("1.2.3", "one", &scene.dist);
     assert_eq!(code, 0, "{said}");
 
