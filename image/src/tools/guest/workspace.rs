@@ -15,7 +15,7 @@ const MEMBERS: [&str; 3] = ["enclave-agent", "enclave-agent/init", "measure"];
 /// Sources that only the feature `appraise` of `measure` compiles, which the guest does not ask for: a changed rule does
 /// not compile the guest again.
 pub(crate) const APPRAISAL: [&str; 6] = [
-    "measure/src/appraise.rs",
+    "measure/src/appraise",
     "measure/src/snp/appraise",
     "measure/src/snp/chain",
     "measure/src/snp/product",
