@@ -57,6 +57,9 @@ impl List {
 
 fn form(list: &mut List) {
     let base = "genoa-v3-vcek";
+    list.fails(base, "kind-refused", "evidence.kind", "the policy refuses SEV-SNP reports", |scene| {
+        scene.demand("snp", "\"refused\"");
+    });
     let rule = "snp.report.length";
     list.fails(base, "short", rule, "the last byte is missing", |scene| {
         scene.finish("snp-report", |report| report.truncate(report.len() - 1));
