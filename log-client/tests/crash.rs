@@ -16,7 +16,7 @@ use log_client::edge::directory::Directory;
 use log_client::edge::fsck::fsck;
 use log_client::edge::log::Log;
 use log_client::note::SignatureType;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -34,7 +34,7 @@ const FAULTS: [&str; 3] = ["error=EIO", "error=ENOSPC", "signal=KILL"];
 
 /// Entries before, published, and entries that the writer adds.
 const SHORT: [(u64, u64); 1] = [(255, 1)];
-const FULL: [(u64, u64); 7] = [(0, 1), (1, 1), (254, 3), (255, 1), (256, 1), (3, 600), (65_535, 1)];
+const FULL: [(u64, u64); 7] = [(0, 1), (1, 1), (254, 3), (255, 1), (256, 1), (3, 2600), (65_535, 1)];
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -90,7 +90,9 @@ fn scenario(before: u64, more: u64, full: bool, faults: &mut BTreeMap<&'static s
     if before > 0 {
         run(&base, 0..before, None);
     }
-    let calls = run(&copied(&base, &scratch.path().join("run")), before..before + more, None).1;
+    let directory = copied(&base, &scratch.path().join("run"));
+    let calls = run(&directory, before..before + more, None).1;
+    flushed_in_order(&fs::read_to_string(directory.with_extension("trace")).unwrap());
     for (call, numbers) in calls {
         for fault in FAULTS.into_iter().filter(|fault| full || *fault != "error=ENOSPC") {
             for when in &numbers {
@@ -130,6 +132,41 @@ fn run(directory: &Path, range: Range<u64>, inject: Option<&str>) -> (String, BT
     };
     let counts = CALLS.iter().map(numbers).collect();
     (String::from_utf8(output.stdout).unwrap(), counts)
+}
+
+/// What a power failure would show and a kill does not: whatever names the state of the log, or tells of it, comes after
+/// the flush of everything before it.
+fn flushed_in_order(trace: &str) {
+    let (mut files, mut directories, mut named, mut written) = (0, BTreeSet::new(), 0, false);
+    for line in trace.lines() {
+        let (call, rest) = line.split_once('(').unwrap_or_default();
+        let quoted: Vec<_> = rest.split('"').collect();
+        let open = rest.split(['<', '>']).nth(1).unwrap_or_default();
+        match call.split(' ').next_back() {
+            Some("write") if open.ends_with("/tmp/file") => written = true,
+            Some("write") if rest.starts_with("1<") => assert!(directories.is_empty() && files == 0, "{line}"),
+            Some("fsync") if open.ends_with("/tmp/file") => written = false,
+            Some("fsync") => {
+                directories.remove(open);
+            }
+            Some("syncfs") => (files, directories) = (0, BTreeSet::new()),
+            Some("rename") => {
+                let (to, name) = quoted[3].rsplit_once('/').unwrap();
+                if ["tree", "signed", "checkpoint"].contains(&name) {
+                    assert!(directories.is_empty() && files == 0 && !written, "{line}: after {files}, {directories:?}");
+                    named += 1;
+                }
+                files += usize::from(written);
+                written = false;
+                directories.insert(to.to_owned());
+            }
+            Some("mkdir") if line.ends_with("= 0") && !quoted[1].ends_with("/tmp") => {
+                directories.insert(quoted[1].rsplit_once('/').unwrap().0.to_owned());
+            }
+            _ => {}
+        }
+    }
+    assert!(named >= 3, "{named} states were written");
 }
 
 /// What must hold of the files as they were left.

@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use nix::unistd::syncfs;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Above this many files, the file system is flushed once instead of each file.
-const FLUSHED_SINGLY: usize = 64;
+const FLUSHED_SINGLY: usize = 16;
 
 /// Writes files below `root` that count together, or not at all: none may be relied on before [`Batch::finish`].
 pub(crate) struct Batch<'a> {
@@ -32,7 +32,7 @@ impl<'a> Batch<'a> {
         let path = self.root.join(name);
         let writing = || format!("writing {}", path.display());
         let parent = path.parent().with_context(writing)?;
-        self.make_directory(parent).with_context(writing)?;
+        fs::create_dir_all(parent).with_context(writing)?;
         let temporary = self.scratch.join("file");
         let mut file = File::create(&temporary).with_context(writing)?;
         file.write_all(bytes).with_context(writing)?;
@@ -41,7 +41,9 @@ impl<'a> Batch<'a> {
             file.sync_all().with_context(writing)?;
         }
         fs::rename(&temporary, &path).with_context(writing)?;
-        self.directories.insert(parent.to_owned());
+        // Also those that exist: a run that was killed may have made them without flushing their names.
+        let below = parent.ancestors().take_while(|directory| directory.starts_with(self.root));
+        self.directories.extend(below.map(Path::to_owned));
         self.files = self.files.saturating_add(1);
         Ok(())
     }
@@ -53,17 +55,6 @@ impl<'a> Batch<'a> {
             return syncfs(&root).with_context(|| format!("flushing the file system of {}", self.root.display()));
         }
         self.directories.iter().try_for_each(|directory| flush(directory))
-    }
-
-    fn make_directory(&mut self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        if let Some(parent) = path.parent().filter(|parent| parent.starts_with(self.root)) {
-            self.make_directory(parent)?;
-            self.directories.insert(parent.to_owned());
-        }
-        fs::create_dir(path)
     }
 }
 

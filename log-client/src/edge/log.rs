@@ -117,7 +117,9 @@ impl Log {
         );
         log.agrees_with(last, &format!("{STATE}/{SIGNED}"))?;
         log.agrees_with(published.checkpoint(), CHECKPOINT)?;
-        // What a run that was killed has left.
+        // What was read may have been written by a run that was killed before it was flushed, and is relied on now.
+        flush(&log.state)?;
+        // What such a run has left.
         let scratch = log.state.join(SCRATCH);
         fs::remove_dir_all(&scratch).or_else(absent).with_context(|| format!("removing {}", scratch.display()))?;
         fs::create_dir(&scratch).with_context(|| format!("creating {}", scratch.display()))?;
