@@ -7,8 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use toml::de::{DeTable, DeValue};
 
-/// Largest policy, in bytes: room for thousands of chips.
-pub const MAX_POLICY: usize = 1 << 20;
+/// Largest policy, in bytes: room for a thousand chips. A table takes two bytes of text and a kilobyte of memory.
+pub const MAX_POLICY: usize = 256 << 10;
 
 /// Why a text is not a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -178,7 +178,7 @@ fn what_a_value_can_be() {
     }
     let text = |bytes: &[u8]| Policy::parse("p.toml", bytes).unwrap_err().to_string();
     assert_eq!(text(b"name = \"\xff\""), "p.toml: expected UTF-8, found something else from byte 8 on");
-    assert_eq!(text(&vec![b'\n'; MAX_POLICY + 1]), "p.toml: expected at most 1048576 bytes, found 1048577");
+    assert_eq!(text(&vec![b'\n'; MAX_POLICY + 1]), "p.toml: expected at most 262144 bytes, found 262145");
     assert!(text(&[b"name = ".as_slice(), &[b'['; 100_000]].concat()).contains("expected TOML"));
 }
 

@@ -111,9 +111,13 @@ fn services(body: &Body, accepted: &Services) -> Finding {
             always(SERVICES, observed, "all zero, and SERVTD_EXT is 0", absent)
         }
         Services::OneOf(wanted) => {
-            // Without SERVTD_EXT, nothing is said of what is bound now, beyond MRSERVICETD.
-            let now = if marked { current } else { None };
-            let holds = wanted.contains(&initial) && now.is_none_or(|current| wanted.contains(&current));
+            // With SERVTD_EXT, others may be bound now than at launch.
+            let now = if marked { current } else { Some(initial) };
+            let holds = [Some(initial), now].iter().flatten().all(|found| wanted.contains(found));
+            if holds && now.is_none() {
+                let reason = "this quote cannot say which are bound now: only the extended body of TDX 1.5 can";
+                return Finding::missing(SERVICES, observed, one_of(wanted), reason);
+            }
             Finding::of(SERVICES, holds, observed, one_of(wanted), "not what the policy requires")
         }
     }

@@ -177,6 +177,10 @@ fn service_guests_must_be_the_wanted_ones_at_launch_and_now() {
     for body in [bound(1, 2), bound(2, 1), bound(0, 0), body(), Body { td15: None, ..body() }] {
         assert!(open(&body, &asked).contains(&("tdx.services", Outcome::Failed)), "{body:?}");
     }
+    // They may be others now than at launch, and this body does not say.
+    let mut silent = bound(1, 1);
+    silent.td15.as_mut().expect("TDX 1.5").extended = None;
+    assert!(open(&silent, &asked).contains(&("tdx.services", Outcome::NotPerformed { needed: true })));
 }
 
 #[test]
