@@ -1,9 +1,12 @@
 //! Entry bundles (C2SP tlog-tiles, "Log entries"): entries one after the other, each after its length in two bytes.
 
-use crate::tile::Tile;
+use crate::tile::{Tile, WIDTH};
 
 /// Bytes of the largest entry.
 pub const MAX_ENTRY: usize = u16::MAX as usize;
+
+/// Bytes of a full bundle of the largest entries.
+pub const MAX_BUNDLE: u64 = (2 + MAX_ENTRY as u64) * WIDTH;
 
 /// Why bytes are not a bundle, or an entry does not fit in one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

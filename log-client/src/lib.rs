@@ -30,6 +30,7 @@ pub mod fleet;
 pub mod keys;
 pub mod lifecycle;
 pub mod merkle;
+pub mod monitor;
 pub mod note;
 pub mod policy;
 pub mod proof;

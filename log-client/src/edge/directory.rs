@@ -1,6 +1,6 @@
 //! Any tlog-tiles directory, ours or another's, as it is read.
 
-use crate::bundle;
+use crate::bundle::{self, MAX_BUNDLE};
 use crate::checkpoint::SignedCheckpoint;
 use crate::merkle::leaf_hash;
 use crate::note::{MAX_NOTE, VerifierKey};
@@ -15,8 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// Name of the mutable file: the newest checkpoint that is public.
 pub const CHECKPOINT: &str = "checkpoint";
-/// Bytes of a full bundle of the largest entries.
-const MAX_BUNDLE: u64 = (2 + bundle::MAX_ENTRY as u64) * WIDTH;
 
 /// A directory with `checkpoint` and `tile/` in it.
 #[derive(Debug, Clone)]

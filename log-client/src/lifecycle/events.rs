@@ -4,11 +4,13 @@ use crate::dsse::{DsseError, Envelope};
 use crate::keys::{KeyId, PublicKey};
 use crate::statement::{InForce, Predicate, Role, Statement, StatementError, Status, Version};
 use measure::Sha256;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 /// What the entries so far say. Entries are judged at their own index, in the order of the log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ledger {
     roots: Vec<PublicKey>,
     threshold: NonZeroUsize,
@@ -20,7 +22,8 @@ pub struct Ledger {
 }
 
 /// A release that counted when it was logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Logged {
     /// SHA-256 of its envelope.
     pub sha256: Sha256,
@@ -148,6 +151,11 @@ impl Ledger {
             _ => {}
         }
         Ok(Event { index, statement, signers })
+    }
+
+    /// Whether both judge by the same root keys.
+    pub fn is_under_the_keys_of(&self, other: &Self) -> bool {
+        self.roots == other.roots && self.threshold == other.threshold
     }
 
     /// Number of entries.
