@@ -4,11 +4,11 @@
 //! written, and `verify` looks at all of it again.
 
 mod cache;
-mod http;
+pub(crate) mod http;
 mod kds;
 mod pcs;
 #[cfg(test)]
-mod server;
+pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 

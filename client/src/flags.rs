@@ -1,6 +1,6 @@
 //! The command line as types; the doc comments are the help.
 
-/// Verifies evidence of confidential machines. Needs no network, but for `fetch-collateral`.
+/// Verifies evidence of confidential machines. Needs no network, but for `fetch-collateral` and `monitor`.
 #[derive(Debug, clap::Parser)]
 #[command(name = "vitrine", version, max_term_width = 100)]
 pub(crate) struct Flags {
@@ -20,6 +20,11 @@ pub(crate) enum Command {
     Verify(crate::verify::Flags),
     /// Make an evidence bundle of a report or quote: get from AMD or Intel what a verdict needs besides it.
     FetchCollateral(crate::fetch::Flags),
+    /// Watch a log: read what is new in it, verified, and print an alarm for what its owner did not do, one JSON object a
+    /// line.
+    ///
+    /// Exit code 0: nothing to say. 1: an alarm, new or standing. 2: the log could not be read.
+    Monitor(crate::monitor::Flags),
 }
 
 impl Command {
@@ -28,6 +33,7 @@ impl Command {
         match self {
             Self::Verify(_) => "verify",
             Self::FetchCollateral(_) => "fetch-collateral",
+            Self::Monitor(_) => "monitor",
         }
     }
 }

@@ -6,6 +6,7 @@ mod fetch;
 mod files;
 mod flags;
 mod host;
+mod monitor;
 mod report;
 mod roots;
 mod verify;
@@ -35,5 +36,6 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
     match &flags.command {
         Command::Verify(flags) => verify::run(flags),
         Command::FetchCollateral(flags) => fetch::run(flags),
+        Command::Monitor(flags) => monitor::run(flags),
     }
 }

@@ -69,6 +69,29 @@ pub(crate) fn progress(line: &str) {
     let _closed = writeln!(io::stderr(), "{}", printable(line));
 }
 
+/// Prints an alarm as one line on stdout.
+///
+/// # Errors
+/// When nobody reads it: it has not been told then.
+pub(crate) fn alarm(alarm: &log_client::monitor::Alarm) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", line(alarm)?)?;
+    Ok(stdout.flush()?)
+}
+
+/// A value as JSON in one line of printable ASCII: strangers wrote some of it.
+pub(crate) fn line(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    let json = serde_json::to_string(value)?;
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            ' '..='~' => line.push(c),
+            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    Ok(line)
+}
+
 fn complain(kind: &str, reason: &str) {
     let _closed = writeln!(io::stderr(), "{kind}: {}", printable(reason));
 }

@@ -4,6 +4,7 @@
 
 mod demo;
 mod fetch;
+mod monitor;
 #[expect(dead_code, reason = "unit tests tell it to do more than these do")]
 #[path = "../../src/fetch/server.rs"]
 mod server;
