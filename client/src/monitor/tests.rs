@@ -35,9 +35,11 @@ fn watched<T>(look: impl FnOnce(&Watch<'_>) -> T) -> T {
     look(&Watch { policy: &policy, max_age: None, known: &known, now: NOW })
 }
 
+type Disk = BTreeMap<String, Vec<u8>>;
+
 /// A watcher whose process may end before or after whatever it does to the world.
 struct Watcher {
-    disk: BTreeMap<String, Vec<u8>>,
+    disk: Disk,
     told: Vec<String>,
     /// So many deeds are done; of the next, whether it is.
     until: Option<(usize, bool)>,
@@ -55,7 +57,7 @@ impl Watcher {
             None => new_state(),
         };
         let world = RefCell::new((&mut self.disk, &mut self.told, &mut self.until));
-        let deed = |deed: &mut dyn FnMut(&mut BTreeMap<String, Vec<u8>>, &mut Vec<String>)| {
+        let deed = |deed: &mut dyn FnMut(&mut Disk, &mut Vec<String>)| {
             let (disk, told, until) = &mut *world.borrow_mut();
             match until {
                 Some((0, done)) => {
