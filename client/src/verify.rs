@@ -38,7 +38,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
     /// The release's signed statement: what the bundle has must be the same, byte by byte.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["report", "quote"])]
     release: Option<PathBuf>,
     /// Judge as of this time, RFC 3339 or seconds since 1970, instead of by this machine's clock.
     #[arg(long, value_name = "TIME", value_parser = time)]

@@ -18,7 +18,8 @@ pub(crate) struct Cache {
 pub(crate) struct Kept {
     /// The bytes.
     pub(crate) bytes: Vec<u8>,
-    /// How long ago they were kept, by the clock of the file system; zero if that is in the future.
+    /// How long ago they were kept, by the clock of the file system. What was kept in the future is as old as can be,
+    /// so that it is asked for again.
     pub(crate) age: Duration,
 }
 
@@ -37,7 +38,7 @@ impl Cache {
         };
         let written = fs::metadata(&path).and_then(|metadata| metadata.modified());
         let written = written.with_context(|| format!("looking at {}", path.display()))?;
-        Ok(Some(Kept { bytes, age: now.duration_since(written).unwrap_or(Duration::ZERO) }))
+        Ok(Some(Kept { bytes, age: now.duration_since(written).unwrap_or(Duration::MAX) }))
     }
 
     /// Keeps `bytes` for `asked`.
@@ -65,9 +66,9 @@ mod tests {
         cache.keep("a", b"old")?;
         cache.keep("a", b"bytes")?;
         fs::File::open(cache.path("a"))?.set_modified(at(100))?;
-        for (now, age) in [(160, 60), (40, 0)] {
+        for (now, age) in [(160, Duration::from_secs(60)), (40, Duration::MAX)] {
             let kept = cache.kept("a", 5, at(now))?.context("nothing kept")?;
-            assert_eq!((kept.bytes.as_slice(), kept.age), (&b"bytes"[..], Duration::from_secs(age)));
+            assert_eq!((kept.bytes.as_slice(), kept.age), (&b"bytes"[..], age));
         }
         assert!(cache.kept("b", 5, at(0))?.is_none());
         assert!(cache.kept("a", 4, at(0)).is_err());

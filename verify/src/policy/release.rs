@@ -7,12 +7,16 @@ use log_client::keys::PublicKey;
 use log_client::policy::MAX_POLICY as MAX_LOG_POLICY;
 use measure::digest::{Digest, ParseDigestError};
 use measure::snp::appraise::Permit;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most of anything that is counted: keys that must sign, rebuilders that must agree.
 const MAX_QUORUM: u32 = 64;
 /// Longest age, in seconds: a hundred years.
 const MAX_AGE: u64 = 100 * 366 * 86_400;
+
+/// What a key looks like.
+const KEY: &str = "an Ed25519 public key in 64 lowercase hexadecimal digits";
 
 /// What is demanded of the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,13 @@ pub enum Witnesses {
 }
 
 pub(super) fn read(value: Value<'_>) -> Result<ReleasePolicy, PolicyError> {
+    // One key under two names would be counted twice.
+    let named = RefCell::new(BTreeSet::new());
+    let rebuilder = |text: &str| {
+        let key = ed25519(text)?;
+        let is_new = named.borrow_mut().insert(key);
+        is_new.then_some(key).ok_or_else(|| "the key of another name".to_owned())
+    };
     value.table(|release| {
         Ok(ReleasePolicy {
             host_resistant: need(release.take("host-resistant")?)?,
@@ -87,7 +98,9 @@ pub(super) fn read(value: Value<'_>) -> Result<ReleasePolicy, PolicyError> {
             root_quorum: release.take("root-quorum")?.number(1, MAX_QUORUM)?,
             status_max_age: age(release.take("status-max-age")?)?,
             fleet: need(release.take("fleet")?)?,
-            rebuilders: release.take("rebuilders")?.map("an organisation's name", key)?,
+            rebuilders: release
+                .take("rebuilders")?
+                .map("an organisation's name", |value| value.parsed(64, KEY, rebuilder))?,
             rebuilder_quorum: release.take("rebuilder-quorum")?.number(0, MAX_QUORUM)?,
             log: or_any(release.take("log")?, log)?,
         })
@@ -95,12 +108,13 @@ pub(super) fn read(value: Value<'_>) -> Result<ReleasePolicy, PolicyError> {
 }
 
 fn key(value: Value<'_>) -> Result<Ed25519Key, PolicyError> {
-    let parse = |text: &str| {
-        let bytes: Digest<32> = text.parse().map_err(|error: ParseDigestError| error.to_string())?;
-        let _usable = PublicKey::new(bytes.as_bytes()).map_err(|error| error.to_string())?;
-        Ok::<_, String>(Ed25519Key(bytes))
-    };
-    value.parsed(64, "an Ed25519 public key in 64 lowercase hexadecimal digits", parse)
+    value.parsed(64, KEY, ed25519)
+}
+
+fn ed25519(text: &str) -> Result<Ed25519Key, String> {
+    let bytes: Digest<32> = text.parse().map_err(|error: ParseDigestError| error.to_string())?;
+    let _usable = PublicKey::new(bytes.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(Ed25519Key(bytes))
 }
 
 fn log(value: Value<'_>) -> Result<LogPolicy, PolicyError> {

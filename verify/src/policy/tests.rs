@@ -158,6 +158,12 @@ fn what_a_value_can_be() {
             &format!("rebuilders = {{ somebody = \"{zero}\" }}"),
             "release.rebuilders.somebody: expected an Ed25519 public key in 64 lowercase hexadecimal digits, found expected an",
         ),
+        (
+            "rebuilders = {}",
+            "rebuilders = { a = \"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\", b = \
+             \"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\" }",
+            "release.rebuilders.b: expected an Ed25519 public key in 64 lowercase hexadecimal digits, found the key of another",
+        ),
         ("schema = 1", "schema = 1\n\"a\\nb\\u001b\" = 1", "a\\nb\\u{1b}: expected only the keys"),
         ("vmpl = 0", "vmpl = 0\nvmpl = 0", "expected TOML: duplicate key"),
         ("vmpl = 0", "vmpl = ", "expected TOML: "),
