@@ -23,7 +23,8 @@ pub(crate) enum Command {
     /// Watch a log: read what is new in it, verified, and print an alarm for what its owner did not do, one JSON object a
     /// line.
     ///
-    /// Exit code 0: nothing to say. 1: an alarm, new or standing. 2: the log could not be read.
+    /// Exit code 0: nothing to say. 1: an alarm, new or standing. 2: the log could not be read. With `--json` the answer is
+    /// one more line, behind the alarms.
     Monitor(crate::monitor::Flags),
 }
 

@@ -3,8 +3,10 @@
 use super::{committed, run, vitrine};
 use log_client::Signer;
 use log_client::edge::log::Log;
+use log_client::edge::serve;
 use log_client::note::SignatureType;
 use std::fs;
+use std::net::TcpListener;
 
 #[test]
 fn alarms_are_lines_and_exit_codes() {
@@ -16,11 +18,13 @@ fn alarms_are_lines_and_exit_codes() {
         .replace("witnesses = \"none\"", &format!("witnesses = '''\nlog {}\nquorum none\n'''", signer.key()))
         .replace("split-view = \"refused\"", "split-view = \"accepted\"");
     fs::write(path("policy.toml"), policy).unwrap();
-    let monitor = |extra: &[&str]| {
-        let mut command = vitrine(["monitor", "--once", "--now", "1800000000", "--log"]);
-        command.arg(path("log")).arg("--policy").arg(path("policy.toml")).arg("--state").arg(path("state"));
-        run(command.env("PATH", "/usr/bin:/bin").args(extra))
+    let watch = |log: &str, extra: &[&str]| {
+        let mut command = vitrine(["monitor", "--once", "--now", "1800000000", "--policy"]);
+        command.arg(path("policy.toml")).arg("--state").arg(path("state")).args(["--log", log]);
+        run(command.env("PATH", std::env::var_os("PATH").unwrap()).args(extra))
     };
+    let directory = path("log");
+    let monitor = |extra: &[&str]| watch(directory.to_str().unwrap(), extra);
 
     let undecided = monitor(&[]);
     assert_eq!((undecided.code, undecided.stdout.as_str()), (Some(2), ""), "{}", undecided.stderr);
@@ -49,4 +53,13 @@ fn alarms_are_lines_and_exit_codes() {
 
     let again = monitor(&["--exec", "false"]);
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""), "{}", again.stderr);
+
+    // The same over HTTP, from the start.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let served = path("log");
+    std::thread::spawn(move || serve::log(&served, &listener));
+    fs::remove_dir_all(path("state")).unwrap();
+    let fetched = watch(&url, &[]);
+    assert_eq!((fetched.code, fetched.stdout), (Some(1), alarmed.stdout), "{}", fetched.stderr);
 }
