@@ -204,8 +204,9 @@ fn names_and_dates(list: &mut List, signed: &Signed, get: Get) {
 /// DER with one value inside its outer SEQUENCE's parts replaced, lengths being put right.
 fn replace(name: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
     let at = name.windows(old.len()).position(|window| window == old).expect("the value is there");
-    // The value is alone in a SET, which is directly in the SEQUENCE.
-    let (before, after) = (&name[2..at - 2], &name[at + old.len()..]);
+    // The value is alone in a SET, which is directly in the SEQUENCE; a length of 128 or more takes more bytes.
+    let header = if name[1] < 0x80 { 2 } else { 2 + usize::from(name[1] & 0x7f) };
+    let (before, after) = (&name[header..at - 2], &name[at + old.len()..]);
     der::sequence(&[before, &der::value(0x31, &[new]), after])
 }
 

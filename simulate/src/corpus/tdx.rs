@@ -32,7 +32,7 @@ struct Scene {
 
 impl Scene {
     fn new(name: &str, says: &str, layout: Layout) -> Self {
-        Self {
+        let mut scene = Self {
             name: name.to_owned(),
             says: says.to_owned(),
             platform: Platform::new(layout, REPORT_DATA),
@@ -41,7 +41,11 @@ impl Scene {
             without_collateral: false,
             now: NOW,
             policy: toml::Table::new(),
+        };
+        if layout == Layout::V5Td15Extended {
+            scene.demand("devices", "\"refused\"");
         }
+        scene
     }
 
     /// Gives a key below `tdx` another value, written as TOML.

@@ -125,9 +125,12 @@ fn services(body: &Body, accepted: &Services) -> Finding {
 
 fn devices(extended: Option<&Td15Extended>, permit: Permit) -> Finding {
     match (extended, permit) {
-        (None, _) => Finding::not_asked(DEVICES, "", "this quote cannot say: only the extended body of TDX 1.5 can"),
-        (Some(body), Permit::Accepted) => {
-            Finding::not_asked(DEVICES, body.dev_info.to_string(), "the policy accepts devices")
+        (None, Permit::Refused) => {
+            Finding::missing(DEVICES, "", "all zero", "this quote cannot say: only the extended body of TDX 1.5 can")
+        }
+        (body, Permit::Accepted) => {
+            let found = body.map_or_else(String::new, |body| body.dev_info.to_string());
+            Finding::not_asked(DEVICES, found, "the policy accepts devices")
         }
         (Some(body), Permit::Refused) => always(DEVICES, body.dev_info.to_string(), "all zero", body.dev_info == ZERO),
     }

@@ -21,7 +21,8 @@ pub struct Requirements {
     pub attributes: TdAttributes,
     /// The service guests bound to this one.
     pub services: Services,
-    /// Whether devices may be part of the guest (TDX Connect). Only reports of TDX 1.5 with extensions can say.
+    /// Whether devices may be part of the guest (TDX Connect). Only reports of TDX 1.5 with extensions
+    /// can say; where devices are refused, no other is enough.
     pub devices: Permit,
     /// Who the guest is and what it says.
     pub identity: Identity,
