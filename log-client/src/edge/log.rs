@@ -68,6 +68,7 @@ impl Log {
         let creating = || format!("creating {}", state.display());
         ensure!(!state.join(TREE).exists(), "{} is a log already", root.display());
         fs::create_dir_all(state.join(SCRATCH)).with_context(creating)?;
+        flush(root)?;
         let lock = lock(&state)?;
         ensure!(!state.join(TREE).exists(), "{} is a log already", root.display());
 
@@ -84,7 +85,6 @@ impl Log {
         if log.signed.checkpoint().size == 0 {
             log.replace(CHECKPOINT, log.signed.note())?;
         }
-        flush(root)?;
         log.replace_state(TREE, &log.tree().to_string())?;
         Ok(log)
     }
