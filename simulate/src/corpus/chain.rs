@@ -471,6 +471,10 @@ fn products(list: &mut List, product: Product) {
     list.fails(&vlek, "vlek-no-csp", rule, "a VLEK names no provider", |scene| {
         scene.leaf.extensions.retain(|extension| extension.oid != oid::CSP_ID);
     });
+    list.fails(&vlek, "vlek-hwid", "snp.chain.leaf.chip", "a VLEK names a chip", |scene| {
+        let value = scene.processor.hwid().to_vec();
+        scene.leaf.extensions.push(Extension { oid: oid::HWID, critical: false, value });
+    });
     let tcb = |scene: &Scene| Tcb { snp: scene.processor.tcb.snp + 1, ..scene.processor.tcb };
     list.fails(&vlek, "leaf-snp-higher", "snp.chain.leaf.tcb", "snp is certified one higher than reported", move |s| {
         s.leaf = chain::vlek(product, tcb(s), s.processor.csp);

@@ -318,7 +318,7 @@ fn statements(list: &mut List) {
     ] {
         list.fails(V4, name, rule, says, move |scene| scene.now = now);
     }
-    let changes: [Change; 6] = [
+    let changes: [Change; 7] = [
         ("pck-expired", "the PCK certificate expired", |platform| {
             platform.pck_certificate.not_after = der::utc_time("260630235959Z");
         }),
@@ -327,6 +327,9 @@ fn statements(list: &mut List) {
         }),
         ("crl-old", "the next revocation list of the PCK CA is overdue", |platform| {
             platform.pck_crl.next_update = der::utc_time("260630235959Z");
+        }),
+        ("crl-not-yet", "the revocation list of the PCK CA is of a second from now", |platform| {
+            platform.pck_crl.this_update = der::utc_time("260701000001Z");
         }),
         ("root-crl-old", "the root's next revocation list is overdue", |platform| {
             platform.root_crl.next_update = der::utc_time("260630235959Z");
