@@ -90,6 +90,12 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     }
     if flags.full {
         sections.run("mutations of the rules", || mutate::run(&root))?;
+        sections.run("every fault in the log", || {
+            let crash = ["test", "--quiet", "--locked", "--package", "log-client", "--test", "crash"];
+            let mut command = program("cargo", &root);
+            command.args(crash).args(["--", "--include-ignored"]);
+            succeed(command)
+        })?;
     }
     sections.run("clean tree", || unchanged(&root))?;
 
