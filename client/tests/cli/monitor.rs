@@ -44,7 +44,8 @@ fn alarms_are_lines_and_exit_codes() {
     let alarmed = monitor(&["--exec", "cat"]);
     assert_eq!(alarmed.code, Some(1), "{}", alarmed.stderr);
     assert_eq!(alarmed.stdout, failed.stdout);
-    assert!(alarmed.stderr.starts_with(&alarmed.stdout), "{}", alarmed.stderr);
+    // What the program was given, it printed; a client that knows simulated hardware says so before.
+    assert!(alarmed.stderr.contains(&alarmed.stdout), "{}", alarmed.stderr);
     let alarm: serde_json::Value = serde_json::from_str(&alarmed.stdout).unwrap();
     assert_eq!(
         (&alarm["kind"], &alarm["index"], &alarm["log"]),
