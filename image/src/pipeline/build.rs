@@ -96,6 +96,9 @@ impl Checkout {
             Stage::Measure => {
                 let earlier = [Stage::Guest, Stage::Kernel, Stage::Initrd, Stage::Rootfs, Stage::Model, Stage::Disk];
                 let inputs = earlier.into_iter().try_fold(inputs, of_stage)?;
+                // The bill of materials lists the crates, which can change while the programs stay the same.
+                let crates = self.guest.inputs().filter(|(path, _digest)| *path == "Cargo.lock");
+                let inputs = crates.fold(inputs, |inputs, (path, digest)| inputs.with(format!("guest:{path}"), digest));
                 [Set::Firmware, Set::Rootfs, Set::Kernel, Set::Model].into_iter().fold(inputs, of_set)
             }
         };
