@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Longest time that a status is valid for, in seconds: 7 days.
 pub const MAX_VALIDITY: u64 = 7 * 24 * 60 * 60;
+/// Most variations of a rebuild.
+pub const MAX_VARIATIONS: usize = 16;
 /// Most keys in force.
 const MAX_KEYS: usize = 16;
 /// Longest public key other than Ed25519, in bytes: a P-256 SubjectPublicKeyInfo has 91.
@@ -125,11 +127,32 @@ pub struct Rebuild {
     pub release_sha256: Sha256,
     /// The commit that was built.
     pub commit: Sha1,
-    /// When.
+    /// SHA-256 of `image.lock` in that commit.
+    pub lock_sha256: Sha256,
+    /// When it ended.
     #[serde(with = "time")]
     pub built_at: Time,
+    /// How long it took, in seconds.
+    #[serde(deserialize_with = "integer")]
+    pub seconds: u64,
+    /// Where.
+    pub host: RebuildHost,
+    /// What was made different on purpose, at most [`MAX_VARIATIONS`]; of a plain build nothing.
+    pub variations: Vec<String>,
     /// Whether what came out is the release.
     pub outcome: Rebuilt,
+}
+
+/// The machine of a rebuild, as it calls itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RebuildHost {
+    /// `PRETTY_NAME` of os-release(5).
+    pub distribution: String,
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel: String,
+    /// The model of its first processor.
+    pub cpu: String,
 }
 
 /// Whether a rebuild gave the same bytes.
@@ -212,6 +235,16 @@ impl FleetPredicate {
 
 impl Rebuild {
     pub(super) fn check(&self, _subjects: &[Subject]) -> Result<(), StatementError> {
-        Ok(())
+        let RebuildHost { distribution, kernel, cpu } = &self.host;
+        require("variations", self.variations.len() <= MAX_VARIATIONS, || {
+            (format!("at most {MAX_VARIATIONS}"), self.variations.len().to_string())
+        })?;
+        let named = [("distribution", distribution), ("kernel", kernel), ("cpu", cpu)];
+        let texts = named.into_iter().chain(self.variations.iter().map(|text| ("variations", text)));
+        texts.into_iter().try_for_each(|(field, text)| {
+            require(field, (1..=MAX_TEXT).contains(&text.len()), || {
+                (format!("1 to {MAX_TEXT} bytes"), text.len().to_string())
+            })
+        })
     }
 }

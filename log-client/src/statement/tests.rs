@@ -81,7 +81,15 @@ pub(crate) fn rebuild() -> Statement {
         version: "1.2.3".parse().unwrap(),
         release_sha256: Sha256::of(b"an envelope"),
         commit: Digest::new([0xc0; 20]),
+        lock_sha256: Sha256::of(b"a lock"),
         built_at: Time(1_790_000_000),
+        seconds: 372,
+        host: RebuildHost {
+            distribution: "Debian GNU/Linux 13 (trixie)".into(),
+            kernel: "6.12.48+deb13-amd64".into(),
+            cpu: "AMD EPYC 9454P 48-Core Processor".into(),
+        },
+        variations: vec!["umask".into(), "processors".into()],
         outcome: Rebuilt::Reproduced,
     };
     Statement::new(vec![Subject::new("vmlinuz", Sha256::of(b"kernel"))], Predicate::Rebuild(predicate)).unwrap()
@@ -132,7 +140,7 @@ fn refused() {
     let hex = |bytes: &[u8]| Sha256::of(bytes).to_string();
     let (root, model) = (hex(b"root"), hex(b"model"));
     let token = format!(" vitrine.root.digest={root}");
-    let cases: [(Statement, &str, &str, &str); 39] = [
+    let cases: [(Statement, &str, &str, &str); 42] = [
         (release(), "{\"_type\"", "{ \"_type\"", "one form, which differs from byte 1 on"),
         (release(), "\"counter\":4", "\"counter\":4.0", "predicate of its type"),
         (release(), "\"counter\":4", "\"counter\":0", "counter: expected at least 1"),
@@ -172,6 +180,9 @@ fn refused() {
         (key_add(), "\"release\"", "\"root\"", "predicate of its type"),
         (key_revoke(), "the laptop was stolen", "", "reason: expected 1 to 128 bytes"),
         (fleet(), "\"fleet\"", "\"float\"", "subject: expected fleet"),
+        (rebuild(), "AMD EPYC 9454P 48-Core Processor", "", "cpu: expected 1 to 128 bytes"),
+        (rebuild(), "\"umask\"", "\"\"", "variations: expected 1 to 128 bytes"),
+        (rebuild(), "\"umask\"", &format!("\"umask\"{}", ",\"clock\"".repeat(15)), "variations: expected at most 16"),
     ];
     for (statement, from, to, reason) in cases {
         let text = String::from_utf8(statement.to_bytes()).unwrap();
