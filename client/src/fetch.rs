@@ -18,6 +18,7 @@ use crate::{files, host, roots};
 use anyhow::{Context as _, bail};
 use cache::Cache;
 use http::{Client, Patience};
+use log_client::Feed;
 use measure::Sha256;
 use measure::appraise::Time;
 use measure::tdx::collateral::Root;
@@ -115,8 +116,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
 /// A bundle without what is to be fetched.
 struct Given {
     evidence: Bare,
-    release: Option<Vec<u8>>,
-    release_proof: Option<Vec<u8>>,
+    feed: Feed,
 }
 
 /// Evidence without what is to be fetched.
@@ -126,9 +126,10 @@ enum Bare {
 }
 
 fn filled(flags: &Flags, sources: &Sources<'_>) -> anyhow::Result<Bundle> {
-    let Given { evidence, release, release_proof } = given(flags)?;
+    let Given { evidence, mut feed } = given(flags)?;
     let part = |path: &Option<PathBuf>| path.as_ref().map(|path| files::read(path, MAX_BUNDLE as u64)).transpose();
-    let (release, release_proof) = (part(&flags.release)?.or(release), part(&flags.proof)?.or(release_proof));
+    feed.release = part(&flags.release)?.or(feed.release);
+    feed.release_proof = part(&flags.proof)?.or(feed.release_proof);
     let now = flags.now.map_or_else(host::now, Ok)?;
     let evidence = match evidence {
         Bare::Snp(report, certificates) => {
@@ -137,7 +138,7 @@ fn filled(flags: &Flags, sources: &Sources<'_>) -> anyhow::Result<Bundle> {
         }
         Bare::Tdx(quote) => Evidence::Tdx(pcs::fill(quote, &flags.pcs, sources, Root::Intel, now)?),
     };
-    Ok(Bundle { evidence, release, release_proof })
+    Ok(Bundle { evidence, feed })
 }
 
 /// What is in the files that the flags name.
@@ -145,21 +146,20 @@ fn given(flags: &Flags) -> anyhow::Result<Given> {
     let evidence = match (&flags.bundle, &flags.report, &flags.quote) {
         (Some(path), ..) => {
             let bytes = files::read(path, MAX_BUNDLE as u64)?;
-            let Bundle { evidence, release, release_proof } =
-                Bundle::parse(&bytes).with_context(|| path.display().to_string())?;
+            let Bundle { evidence, feed } = Bundle::parse(&bytes).with_context(|| path.display().to_string())?;
             let evidence = match evidence {
                 Evidence::Snp(SnpEvidence { report, leaf, ask, ark, crl: _ }) => {
                     Bare::Snp(report, Certificates { leaf: Some(leaf), ask: Some(ask), ark: Some(ark) })
                 }
                 Evidence::Tdx(TdxEvidence { quote, collateral: _ }) => Bare::Tdx(quote),
             };
-            return Ok(Given { evidence, release, release_proof });
+            return Ok(Given { evidence, feed });
         }
         (_, Some(path), _) => Bare::Snp(evidence::report(path)?, Certificates::read(&flags.cert)?),
         (.., Some(path)) => Bare::Tdx(evidence::quote(path)?),
         (None, None, None) => bail!("expected a bundle, a report or a quote"),
     };
-    Ok(Given { evidence, release: None, release_proof: None })
+    Ok(Given { evidence, feed: Feed::default() })
 }
 
 impl Sources<'_> {

@@ -1,6 +1,7 @@
 //! Systematic mutations of samples that are accepted.
 
 use super::*;
+use log_client::Feed;
 use measure::cmdline::{Tee, VerityDisk};
 use measure::guid::Guid;
 use measure::verity::VerityRoot;
@@ -156,8 +157,12 @@ fn report(version: u8) -> Vec<u8> {
 fn snp_bundle() -> Vec<u8> {
     let (leaf, ask, ark) = (b"leaf".to_vec(), b"ask".to_vec(), b"ark".to_vec());
     let evidence = SnpEvidence { report: report(5), leaf, ask, ark, crl: Some(b"crl".to_vec()) };
-    let (release, release_proof) = (Some(b"{}".to_vec()), Some(b"c2sp.org/tlog-proof@v1\n".to_vec()));
-    Bundle { evidence: BundledEvidence::Snp(evidence), release, release_proof }.to_bytes().expect("a small bundle")
+    let feed = Feed {
+        release: Some(b"{}".to_vec()),
+        release_proof: Some(b"c2sp.org/tlog-proof@v1\n".to_vec()),
+        ..Feed::default()
+    };
+    Bundle { evidence: BundledEvidence::Snp(evidence), feed }.to_bytes().expect("a small bundle")
 }
 
 fn tdx_bundle() -> Vec<u8> {

@@ -26,22 +26,26 @@ pub mod dsse;
 #[cfg(feature = "edges")]
 pub mod edge;
 mod encoding;
+pub mod feed;
 pub mod fleet;
 pub mod keys;
 pub mod lifecycle;
 pub mod merkle;
 pub mod monitor;
 pub mod note;
+pub mod parts;
 pub mod policy;
 pub mod proof;
 pub mod rekor;
 pub mod sigstore;
 pub mod statement;
+pub mod tail;
 pub mod tile;
 pub mod tree;
 pub mod witness;
 
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
+pub use feed::Feed;
 pub use note::{Note, Signer, VerifierKey};
 pub use policy::{Accepted, Policy, SplitView};
 pub use proof::Proof;

@@ -4,71 +4,33 @@
 //! bundle and the reader accepts no other, so two people who hold the same evidence hold the same file. No part is ever
 //! decoded and encoded again: signatures are checked over the bytes that are in the file.
 
-use std::fmt::Write as _;
+use log_client::Feed;
+use log_client::feed;
+use log_client::parts::{self, Form, Kind, Part, PartsError};
 
-/// First line of a bundle.
-const MAGIC: &str = "vitrine-bundle 1\n";
 /// Largest bundle, in bytes: many times what certificates, collateral, release and proofs take today.
 pub const MAX_BUNDLE: usize = 4 << 20;
 
-/// One kind of part. The order here is the order in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
-    SnpReport,
-    SnpLeaf,
-    SnpAsk,
-    SnpArk,
-    SnpCrl,
-    TdxQuote,
-    TdxCollateral,
-    Release,
-    ReleaseProof,
-}
+/// The kinds of parts that evidence is made of, in the order of the file. The feed's follow.
+const KINDS: &[Kind] = &[
+    Kind { name: "snp-report", limit: 4 << 10, most: 1 },
+    Kind { name: "snp-leaf", limit: 8 << 10, most: 1 },
+    Kind { name: "snp-ask", limit: 8 << 10, most: 1 },
+    Kind { name: "snp-ark", limit: 8 << 10, most: 1 },
+    Kind { name: "snp-crl", limit: 256 << 10, most: 1 },
+    Kind { name: "tdx-quote", limit: 64 << 10, most: 1 },
+    Kind { name: "tdx-collateral", limit: 1 << 20, most: 1 },
+];
 
-impl Part {
-    const ALL: [Self; 9] = [
-        Self::SnpReport,
-        Self::SnpLeaf,
-        Self::SnpAsk,
-        Self::SnpArk,
-        Self::SnpCrl,
-        Self::TdxQuote,
-        Self::TdxCollateral,
-        Self::Release,
-        Self::ReleaseProof,
-    ];
-
-    /// Its name in the directory and its largest size in bytes.
-    const fn name_and_limit(self) -> (&'static str, usize) {
-        match self {
-            Self::SnpReport => ("snp-report", 4 << 10),
-            Self::SnpLeaf => ("snp-leaf", 8 << 10),
-            Self::SnpAsk => ("snp-ask", 8 << 10),
-            Self::SnpArk => ("snp-ark", 8 << 10),
-            Self::SnpCrl => ("snp-crl", 256 << 10),
-            Self::TdxQuote => ("tdx-quote", 64 << 10),
-            Self::TdxCollateral => ("tdx-collateral", 1 << 20),
-            Self::Release => ("release", 64 << 10),
-            Self::ReleaseProof => ("release-proof", 256 << 10),
-        }
-    }
-
-    /// Refuses a size that this part cannot have.
-    fn with_size(self, found: usize) -> Result<(Self, usize), BundleError> {
-        let (name, limit) = self.name_and_limit();
-        if (1..=limit).contains(&found) { Ok((self, found)) } else { Err(BundleError::PartSize { name, limit, found }) }
-    }
-}
+const FORM: Form = Form { name: "bundle", limit: MAX_BUNDLE, kinds: &[KINDS, feed::KINDS] };
 
 /// What is to be appraised, and all that is needed to do so without a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// What the hardware signed.
     pub evidence: Evidence,
-    /// The release's DSSE envelope.
-    pub release: Option<Vec<u8>>,
-    /// Its `.tlog-proof`: inclusion, checkpoint and the witnesses' cosignatures on it.
-    pub release_proof: Option<Vec<u8>>,
+    /// The release, and what a log says of it.
+    pub feed: Feed,
 }
 
 /// What one kind of hardware signed, with the certificates that say whose signature it is.
@@ -104,194 +66,64 @@ pub struct TdxEvidence {
     pub collateral: Vec<u8>,
 }
 
-/// Why bytes are not a bundle, or a bundle cannot be written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BundleError {
-    /// The file is too large.
-    #[error("bundle: expected at most {MAX_BUNDLE} bytes, found {found}")]
-    Size {
-        /// Bytes found.
-        found: usize,
-    },
-    /// The first line is another one.
-    #[error("bundle: expected the first line \"vitrine-bundle 1\": another kind of file, or made by a newer Vitrine")]
-    Magic,
-    /// A line of the directory is not `name size`, or not in its one form.
-    #[error("bundle, line {line}: expected a part's name, a space and its size in decimal, found {found:?}")]
-    Line {
-        /// The line's number, from 1.
-        line: usize,
-        /// Its beginning.
-        found: String,
-    },
-    /// A part nobody knows.
-    #[error("bundle, line {line}: unknown part {name:?}: made by a newer Vitrine?")]
-    Unknown {
-        /// The line's number, from 1.
-        line: usize,
-        /// The part's name.
-        name: String,
-    },
-    /// A part out of order, or twice.
-    #[error("bundle, line {line}: part {name:?} is there twice or out of order")]
-    Order {
-        /// The line's number, from 1.
-        line: usize,
-        /// The part's name.
-        name: String,
-    },
-    /// A part of a size it cannot have.
-    #[error("bundle: part {name:?}: expected 1 to {limit} bytes, found {found}")]
-    PartSize {
-        /// The part's name.
-        name: &'static str,
-        /// Most bytes it may have.
-        limit: usize,
-        /// Bytes found.
-        found: usize,
-    },
-    /// The parts are shorter or longer than the directory says.
-    #[error("bundle: expected {expected} bytes after the directory, found {found}: cut off, or something was added")]
-    Length {
-        /// Sum of the directory's sizes.
-        expected: usize,
-        /// Bytes found.
-        found: usize,
-    },
-    /// Not one report or one quote, with what belongs to it.
-    #[error(
-        "bundle: expected either snp-report, snp-leaf, snp-ask, snp-ark and perhaps snp-crl, or tdx-quote and \
-         tdx-collateral, and then perhaps release and release-proof; found {found}"
-    )]
-    Evidence {
-        /// Names of the parts.
-        found: String,
-    },
-}
+/// What belongs together.
+const WHOLE: &str = "either snp-report, snp-leaf, snp-ask, snp-ark and perhaps snp-crl, or tdx-quote and tdx-collateral, \
+                     and then perhaps the parts of a feed, with as many rebuild-proof as rebuild";
 
 impl Bundle {
     /// A bundle of nothing but evidence, as when a report and certificates are given as files of their own.
     pub fn bare(evidence: Evidence) -> Self {
-        Self { evidence, release: None, release_proof: None }
+        Self { evidence, feed: Feed::default() }
     }
 
     /// Parses a bundle.
-    pub fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
-        if bytes.len() > MAX_BUNDLE {
-            return Err(BundleError::Size { found: bytes.len() });
-        }
-        let mut rest = bytes.strip_prefix(MAGIC.as_bytes()).ok_or(BundleError::Magic)?;
-        let mut directory: Vec<(Part, usize)> = Vec::new();
-        for number in 2.. {
-            let (line, after) = split_line(rest).ok_or_else(|| bad_line(number, rest))?;
-            rest = after;
-            if line.is_empty() {
-                break;
-            }
-            let (name, size) = parse_line(line).ok_or_else(|| bad_line(number, line))?;
-            let part = Part::ALL.into_iter().find(|part| part.name_and_limit().0 == name);
-            let part = part.ok_or_else(|| BundleError::Unknown { line: number, name: name.into() })?;
-            if directory.last().is_some_and(|(last, _)| *last >= part) {
-                return Err(BundleError::Order { line: number, name: name.into() });
-            }
-            directory.push(part.with_size(size)?);
-        }
-        let expected = directory.iter().fold(0_usize, |sum, (_, size)| sum.saturating_add(*size));
-        let length = BundleError::Length { expected, found: rest.len() };
-        let mut parts = Vec::new();
-        for (part, size) in &directory {
-            let (bytes, after) = rest.split_at_checked(*size).ok_or_else(|| length.clone())?;
-            parts.push((*part, bytes));
-            rest = after;
-        }
-        if !rest.is_empty() {
-            return Err(length);
-        }
-        Self::from_parts(&parts)
+    ///
+    /// # Errors
+    /// When it is not in its one form, or exceeds a limit.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PartsError> {
+        let parts = FORM.parse(bytes)?;
+        let bundle = evidence(&parts).map(|evidence| Self { evidence, feed: Feed::from_parts(&parts) });
+        // A part that found no place is one of the other kind of evidence, or a rebuild without a proof.
+        let bundle = bundle.filter(|bundle| bundle.parts() == parts).ok_or_else(|| FORM.refuse(WHOLE, &parts))?;
+        bundle.feed.to_bytes().map(|_small_enough| bundle)
     }
 
     /// The bundle as a file.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
-        let parts = self.parts();
-        let mut directory = String::from(MAGIC);
-        for (part, bytes) in &parts {
-            let (part, size) = part.with_size(bytes.len())?;
-            let _infallible = writeln!(directory, "{} {size}", part.name_and_limit().0);
-        }
-        directory.push('\n');
-        let mut out = directory.into_bytes();
-        parts.iter().for_each(|(_, bytes)| out.extend_from_slice(bytes));
-        if out.len() > MAX_BUNDLE {
-            return Err(BundleError::Size { found: out.len() });
-        }
-        Ok(out)
+    ///
+    /// # Errors
+    /// When a part or all of them together are too large, or a part is empty.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, PartsError> {
+        let _small_enough = self.feed.to_bytes()?;
+        FORM.to_bytes(&self.parts())
     }
 
     /// The parts there are, in order.
-    fn parts(&self) -> Vec<(Part, &[u8])> {
+    fn parts(&self) -> Vec<Part<'_>> {
         let evidence = match &self.evidence {
             Evidence::Snp(SnpEvidence { report, leaf, ask, ark, crl }) => vec![
-                (Part::SnpReport, Some(report)),
-                (Part::SnpLeaf, Some(leaf)),
-                (Part::SnpAsk, Some(ask)),
-                (Part::SnpArk, Some(ark)),
-                (Part::SnpCrl, crl.as_ref()),
+                ("snp-report", Some(report)),
+                ("snp-leaf", Some(leaf)),
+                ("snp-ask", Some(ask)),
+                ("snp-ark", Some(ark)),
+                ("snp-crl", crl.as_ref()),
             ],
             Evidence::Tdx(TdxEvidence { quote, collateral }) => {
-                vec![(Part::TdxQuote, Some(quote)), (Part::TdxCollateral, Some(collateral))]
+                vec![("tdx-quote", Some(quote)), ("tdx-collateral", Some(collateral))]
             }
         };
-        let release = [(Part::Release, self.release.as_ref()), (Part::ReleaseProof, self.release_proof.as_ref())];
-        let all = evidence.into_iter().chain(release);
-        all.filter_map(|(part, bytes)| bytes.map(|bytes| (part, bytes.as_slice()))).collect()
-    }
-
-    fn from_parts(parts: &[(Part, &[u8])]) -> Result<Self, BundleError> {
-        let part = |wanted| parts.iter().find(|(part, _)| *part == wanted).map(|(_, bytes)| bytes.to_vec());
-        let snp = || {
-            let (leaf, ask, ark) = (part(Part::SnpLeaf)?, part(Part::SnpAsk)?, part(Part::SnpArk)?);
-            Some(Evidence::Snp(SnpEvidence { report: part(Part::SnpReport)?, leaf, ask, ark, crl: part(Part::SnpCrl) }))
-        };
-        let tdx = || {
-            let (quote, collateral) = (part(Part::TdxQuote)?, part(Part::TdxCollateral)?);
-            Some(Evidence::Tdx(TdxEvidence { quote, collateral }))
-        };
-        let evidence = snp().or_else(tdx);
-        let bundle = evidence.map(|evidence| Self {
-            evidence,
-            release: part(Part::Release),
-            release_proof: part(Part::ReleaseProof),
-        });
-        // A part that found no place is one of the other kind of evidence.
-        bundle.filter(|bundle| bundle.parts() == parts).ok_or_else(|| {
-            let names: Vec<_> = parts.iter().map(|(part, _)| part.name_and_limit().0).collect();
-            let found = if names.is_empty() { "nothing".into() } else { names.join(", ") };
-            BundleError::Evidence { found }
-        })
+        let evidence = evidence.into_iter().filter_map(|(name, bytes)| bytes.map(|bytes| (name, bytes.as_slice())));
+        evidence.chain(self.feed.parts()).collect()
     }
 }
 
-/// Longest line of a directory that is read, in bytes.
-const MAX_LINE: usize = 64;
-
-/// The text up to the next newline, and what follows it.
-fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes.iter().take(MAX_LINE).position(|byte| *byte == b'\n')?;
-    let (line, rest) = bytes.split_at_checked(end)?;
-    Some((line, rest.get(1..)?))
-}
-
-/// `name size`, the size in its one decimal form.
-fn parse_line(line: &[u8]) -> Option<(&str, usize)> {
-    let (name, digits) = std::str::from_utf8(line).ok()?.split_once(' ')?;
-    let size: usize = digits.parse().ok()?;
-    (size.to_string() == digits).then_some((name, size))
-}
-
-fn bad_line(line: usize, bytes: &[u8]) -> BundleError {
-    let found = bytes.get(..MAX_LINE).unwrap_or(bytes).escape_ascii().to_string();
-    BundleError::Line { line, found }
+fn evidence(parts: &[Part<'_>]) -> Option<Evidence> {
+    let part = |name| parts::only(parts, name);
+    let snp = || {
+        let (leaf, ask, ark) = (part("snp-leaf")?, part("snp-ask")?, part("snp-ark")?);
+        Some(Evidence::Snp(SnpEvidence { report: part("snp-report")?, leaf, ask, ark, crl: part("snp-crl") }))
+    };
+    let tdx = || Some(Evidence::Tdx(TdxEvidence { quote: part("tdx-quote")?, collateral: part("tdx-collateral")? }));
+    snp().or_else(tdx)
 }
 
 #[cfg(test)]
@@ -301,7 +133,7 @@ mod tests {
     fn snp() -> Bundle {
         let (leaf, ask, ark) = (b"leaf".to_vec(), b"ask\n\n".to_vec(), b"A".to_vec());
         let evidence = Evidence::Snp(SnpEvidence { report: b"a report".to_vec(), leaf, ask, ark, crl: None });
-        Bundle { evidence, release: Some(b"{}".to_vec()), release_proof: None }
+        Bundle { evidence, feed: Feed { release: Some(b"{}".to_vec()), ..Feed::default() } }
     }
 
     #[test]
@@ -340,7 +172,10 @@ mod tests {
         }
         refused(&format!("vitrine-bundle 1\nsnp-report {}1\n\nx", "0".repeat(64)), "line 2: expected");
         refused("vitrine-bundle 1\nsnp-reports 1\n\nx", "unknown part \"snp-reports\"");
-        refused("vitrine-bundle 1\nsnp-report 1\nsnp-report 1\n\nxx", "line 3: part \"snp-report\" is there twice");
+        refused(
+            "vitrine-bundle 1\nsnp-report 1\nsnp-report 1\n\nxx",
+            "\"snp-report\" is there more often than 1 times",
+        );
         refused("vitrine-bundle 1\nsnp-leaf 1\nsnp-report 1\n\nxx", "out of order");
         refused("vitrine-bundle 1\nsnp-report 0\n\n", "expected 1 to 4096 bytes, found 0");
         refused("vitrine-bundle 1\nsnp-report 4097\n\n", "expected 1 to 4096 bytes, found 4097");
@@ -358,15 +193,20 @@ mod tests {
             let found = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
             refused(&format!("vitrine-bundle 1\n{directory}\n{}", "x".repeat(parts.len())), &format!("found {found}"));
         }
-        assert_eq!(Bundle::parse(&vec![0; MAX_BUNDLE + 1]), Err(BundleError::Size { found: MAX_BUNDLE + 1 }));
+        assert_eq!(
+            Bundle::parse(&vec![0; MAX_BUNDLE + 1]),
+            Err(PartsError::Size { file: "bundle", limit: MAX_BUNDLE, found: MAX_BUNDLE + 1 })
+        );
     }
 
     #[test]
     fn what_the_reader_would_refuse_is_not_written() {
         let mut bundle = snp();
-        bundle.release = Some(vec![]);
-        assert_eq!(bundle.to_bytes(), Err(BundleError::PartSize { name: "release", limit: 64 << 10, found: 0 }));
-        bundle.release = Some(vec![0; (64 << 10) + 1]);
-        assert!(bundle.to_bytes().is_err());
+        bundle.feed.release = Some(vec![]);
+        let found = bundle.to_bytes().unwrap_err().to_string();
+        assert!(found.contains("\"release\": expected 1 to 8192 bytes, found 0"), "{found}");
+        let proof = Some(vec![0; 192 << 10]);
+        bundle.feed = Feed { release_proof: proof.clone(), status_proof: proof, ..Feed::default() };
+        assert!(bundle.to_bytes().unwrap_err().to_string().contains("feed: expected at most"));
     }
 }

@@ -90,7 +90,7 @@ pub(crate) enum Claims {
 
 /// Reads the bundle's release.
 pub(crate) fn claims(bundle: &Bundle) -> Claims {
-    let Some(bytes) = &bundle.release else { return Claims::None };
+    let Some(bytes) = &bundle.feed.release else { return Claims::None };
     let parsed = Envelope::parse(bytes)
         .map_err(|error| error.to_string())
         .and_then(|envelope| Statement::parse(envelope.unverified_payload()).map_err(|error| error.to_string()));
@@ -169,7 +169,7 @@ pub(crate) fn examine(request: &Request<'_>, policy: &Policy, claims: &Claims, t
 }
 
 fn copy(request: &Request<'_>) -> Finding {
-    let bundled = request.bundle.release.as_deref();
+    let bundled = request.bundle.feed.release.as_deref();
     let observed = bundled.map_or_else(|| "none".into(), name);
     match request.release {
         None => Finding::not_asked(COPY, observed, "none was given to compare"),
@@ -180,7 +180,7 @@ fn copy(request: &Request<'_>) -> Finding {
 }
 
 fn present(case: &Case<'_>, _: &ReleasePolicy) -> Finding {
-    match &case.request.bundle.release {
+    match &case.request.bundle.feed.release {
         Some(bytes) => passed(PRESENT, name(bytes)),
         None => Finding::failed(PRESENT, "none", "", "the evidence came without one"),
     }
@@ -231,7 +231,7 @@ fn expiry(case: &Case<'_>, _: &ReleasePolicy) -> Finding {
 }
 
 fn inclusion(case: &Case<'_>, log: &LogPolicy) -> Finding {
-    let Some(entry) = &case.request.bundle.release else { return Finding::waits_for(INCLUSION, PRESENT) };
+    let Some(entry) = &case.request.bundle.feed.release else { return Finding::waits_for(INCLUSION, PRESENT) };
     let Ok((proof, seen)) = case.checkpoint(log) else { return Finding::waits_for(INCLUSION, WITNESSES) };
     let (index, size) = (proof.index, seen.checkpoint.size);
     match verify_inclusion(&leaf_hash(entry), index, size, &seen.checkpoint.root, &proof.hashes) {
@@ -269,10 +269,10 @@ impl Case<'_> {
 
     /// The proof that came with the release, or what [`PROOF`] finds.
     fn proof(&self) -> Result<Proof, Finding> {
-        if self.request.bundle.release.is_none() {
+        if self.request.bundle.feed.release.is_none() {
             return Err(Finding::waits_for(PROOF, PRESENT));
         }
-        let bytes = self.request.bundle.release_proof.as_ref();
+        let bytes = self.request.bundle.feed.release_proof.as_ref();
         let bytes = bytes.ok_or_else(|| Finding::failed(PROOF, "none", "", "the release came without one"))?;
         Proof::parse(bytes).map_err(|error| Finding::failed(PROOF, "", "", error.to_string()))
     }

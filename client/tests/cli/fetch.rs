@@ -73,5 +73,5 @@ fn a_report_becomes_a_bundle_that_verifies_without_a_network() {
     let demonstration = fs::read(committed("docs/demo/evidence.vitrine-bundle")).unwrap();
     assert!(read("first") == demonstration && read("again") == demonstration);
     let released = verify::Bundle::parse(&read("released")).unwrap();
-    assert_eq!((released.release.as_deref(), released.release_proof), (Some(&b"{}"[..]), None));
+    assert_eq!((released.feed.release.as_deref(), released.feed.release_proof), (Some(&b"{}"[..]), None));
 }

@@ -6,7 +6,7 @@ use log_client::keys::SigningKey;
 use log_client::merkle::{leaf_hash, node_hash};
 use log_client::note::{SignatureType, Signer};
 use log_client::statement::{LaunchPolicy, Predicate, Release, Statement, Subject, TokenAccess};
-use log_client::{Checkpoint, Proof};
+use log_client::{Checkpoint, Feed, Proof};
 use measure::Sha256;
 use measure::cmdline::Tee;
 use measure::snp::product::Product as Measured;
@@ -76,7 +76,7 @@ impl World {
         let checkpoint = format!("{text}\n{}{}", log.sign(&text, 0), witness.sign(&text, self.cosigned));
         let proof = Proof { unverified_extra: None, index: 1, hashes: vec![sibling], checkpoint };
         let (release, release_proof) = (Some(envelope), Some(proof.to_string().into_bytes()));
-        Bundle { release, release_proof, ..bundle(&self.processor) }
+        Bundle { feed: Feed { release, release_proof, ..Feed::default() }, ..bundle(&self.processor) }
     }
 
     fn verdict(&self, bundle: &Bundle) -> Verdict {
@@ -141,18 +141,23 @@ fn parts_that_are_missing_or_others() {
     let world = good();
     let failed = |bundle: Bundle| ids(&world.verdict(&bundle), Answer::Failed);
     let good = world.bundle();
-    assert_eq!(failed(Bundle { release: None, ..good.clone() }), ["release.present"].into());
-    assert_eq!(failed(Bundle { release_proof: None, ..good.clone() }), ["log.proof"].into());
-    assert_eq!(failed(Bundle { release_proof: Some(b"x".to_vec()), ..good.clone() }), ["log.proof"].into());
+    let with = |change: &dyn Fn(&mut Feed)| {
+        let mut bundle = good.clone();
+        change(&mut bundle.feed);
+        failed(bundle)
+    };
+    assert_eq!(with(&|feed| feed.release = None), ["release.present"].into());
+    assert_eq!(with(&|feed| feed.release_proof = None), ["log.proof"].into());
+    assert_eq!(with(&|feed| feed.release_proof = Some(b"x".to_vec())), ["log.proof"].into());
     // Still a release, but not the one in the log.
     let mut other = super::release::good();
     other.release.counter += 1;
     let other = other.bundle();
-    assert_eq!(failed(Bundle { release: other.release.clone(), ..good.clone() }), ["log.inclusion"].into());
+    assert_eq!(with(&|feed| feed.release = other.feed.release.clone()), ["log.inclusion"].into());
     // Not a release, though it is in the log.
     let envelope = |payload: &[u8]| Envelope::sign(payload.to_vec(), &[&SigningKey::from_seed(&[1; 32])]).unwrap();
     let junk = Some(envelope(b"{}").to_bytes());
-    assert_eq!(failed(Bundle { release: junk, ..good.clone() }), ["log.inclusion", "release.form"].into());
+    assert_eq!(with(&|feed| feed.release = junk.clone()), ["log.inclusion", "release.form"].into());
 
     let policy = Policy::parse("p.toml", world.policy.to_string().as_bytes()).unwrap();
     let with = |release: &[u8]| {
@@ -160,8 +165,8 @@ fn parts_that_are_missing_or_others() {
         let request = Request { bundle: &good, release, report_data: &report_data, now: NOW };
         ids(&appraise(&request, &policy, &roots(Origin::Hardware)), Answer::Failed)
     };
-    assert_eq!(with(good.release.as_ref().unwrap()), BTreeSet::new());
-    assert_eq!(with(other.release.as_ref().unwrap()), ["release.copy"].into());
+    assert_eq!(with(good.feed.release.as_ref().unwrap()), BTreeSet::new());
+    assert_eq!(with(other.feed.release.as_ref().unwrap()), ["release.copy"].into());
 }
 
 #[test]
@@ -178,7 +183,8 @@ fn a_release_that_nobody_vouches_for_says_nothing() {
 
     // The caller vouches for the release that it brings.
     let policy = Policy::parse("p.toml", world.policy.to_string().as_bytes()).unwrap();
-    let request = Request { bundle: &bundle, release: bundle.release.as_deref(), report_data: &Demand::Any, now: NOW };
+    let request =
+        Request { bundle: &bundle, release: bundle.feed.release.as_deref(), report_data: &Demand::Any, now: NOW };
     let verdict = appraise(&request, &policy, &roots(Origin::Hardware));
     assert_eq!(verdict.outcome(), Outcome::Accepted, "{verdict}");
 }
