@@ -3,6 +3,7 @@
 //! Each stage is a function from one type to the next; none reads the environment or the clock, and only
 //! [`inputs::fetch`] and [`inputs::resolve`] touch the network.
 
+pub mod compare;
 pub mod contents;
 pub mod files;
 pub mod formats;

@@ -25,6 +25,21 @@ pub struct Entry {
     pub gid: u32,
 }
 
+/// What an image keeps of a path besides its [`Entry`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its inode number there.
+    pub number: u64,
+    /// Its time, in seconds since 1970.
+    pub time: u64,
+    /// Where a file's bytes are.
+    pub pieces: Pieces,
+}
+
+/// Parts of a file in order: where each starts in the image, `None` for zeros that are not stored, and its length in
+/// bytes.
+pub type Pieces = Vec<(Option<u64>, u64)>;
+
 /// What stands at a path. A hard link is listed as the file it links to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {

@@ -3,7 +3,7 @@
 use super::Superblock;
 use crate::formats::bytes::{At as _, Corrupt, ReadAt, Unsupported};
 use crate::formats::hash;
-use crate::formats::listing::{Entry, Kind, Listing, MAX_PATH, TreePath};
+use crate::formats::listing::{Entry, Kind, Listing, MAX_PATH, Pieces, Place, TreePath};
 use anyhow::{Context as _, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -36,30 +36,48 @@ const UNSUPPORTED: [(u32, &str); 6] = [
 /// The work is bounded by the image's length: each inode's content is read once, and all contents together may not
 /// claim more than the image holds.
 pub fn list(image: &ReadAt<'_>, superblock: &Superblock) -> anyhow::Result<Listing> {
-    let features = superblock.incompatible & !KNOWN;
-    if let Some((_, what)) = UNSUPPORTED.iter().find(|(bit, _)| features & bit != 0) {
-        bail!(Unsupported(format!("the image uses {what}")));
-    }
-    ensure!(features == 0, Unsupported(format!("the image uses the unknown features {features:#x}")));
-    let length = superblock.block * u64::from(superblock.blocks);
-    let mut reader =
-        Reader { image, superblock, length, budget: length, directories: BTreeSet::new(), files: BTreeMap::new() };
-    let mut entries = Vec::new();
-    let mut todo = vec![(TreePath::ROOT, superblock.root, None)];
-    while let Some((path, number, parent)) = todo.pop() {
-        ensure!(entries.len() + todo.len() < MAX_PATHS, "more than {MAX_PATHS} paths");
-        let inode = reader.inode(number).with_context(|| format!("inode {number} of {path}"))?;
-        let kind = reader.kind(&inode).with_context(|| format!("reading {path} (inode {number})"))?;
-        ensure!(path != TreePath::ROOT || kind == Kind::Directory, "the root is not a directory");
-        if kind == Kind::Directory {
-            let children = reader.directory(&inode, parent.unwrap_or(number));
-            for (name, child) in children.with_context(|| format!("reading directory {path}"))? {
-                todo.push((path.join(&name)?, child, Some(number)));
-            }
-        }
-        entries.push(Entry { path, kind, mode: inode.mode & 0o7777, uid: inode.uid, gid: inode.gid });
-    }
+    let entries = superblock.paths(image)?.into_iter().map(|(entry, _place)| entry).collect();
     Ok(Listing::new(entries)?)
+}
+
+impl Superblock {
+    /// Every path of the image as [`list`] reads it, and what a listing leaves out. In no order.
+    ///
+    /// # Errors
+    /// When the image cannot be read or is not uncompressed.
+    pub fn paths(&self, image: &ReadAt<'_>) -> anyhow::Result<Vec<(Entry, Place)>> {
+        let features = self.incompatible & !KNOWN;
+        if let Some((_, what)) = UNSUPPORTED.iter().find(|(bit, _)| features & bit != 0) {
+            bail!(Unsupported(format!("the image uses {what}")));
+        }
+        ensure!(features == 0, Unsupported(format!("the image uses the unknown features {features:#x}")));
+        let length = self.block * u64::from(self.blocks);
+        let mut reader = Reader {
+            image,
+            superblock: self,
+            length,
+            budget: length,
+            directories: BTreeSet::new(),
+            files: BTreeMap::new(),
+        };
+        let mut entries = Vec::new();
+        let mut todo = vec![(TreePath::ROOT, self.root, None)];
+        while let Some((path, number, parent)) = todo.pop() {
+            ensure!(entries.len() + todo.len() < MAX_PATHS, "more than {MAX_PATHS} paths");
+            let inode = reader.inode(number).with_context(|| format!("inode {number} of {path}"))?;
+            let (kind, pieces) = reader.kind(&inode).with_context(|| format!("reading {path} (inode {number})"))?;
+            ensure!(path != TreePath::ROOT || kind == Kind::Directory, "the root is not a directory");
+            if kind == Kind::Directory {
+                let children = reader.directory(&inode, parent.unwrap_or(number));
+                for (name, child) in children.with_context(|| format!("reading directory {path}"))? {
+                    todo.push((path.join(&name)?, child, Some(number)));
+                }
+            }
+            let place = Place { number, time: inode.time, pieces };
+            entries.push((Entry { path, kind, mode: inode.mode & 0o7777, uid: inode.uid, gid: inode.gid }, place));
+        }
+        Ok(entries)
+    }
 }
 
 struct Reader<'a> {
@@ -70,7 +88,7 @@ struct Reader<'a> {
     budget: u64,
     directories: BTreeSet<u64>,
     /// Files by inode number, so that a hard link costs nothing.
-    files: BTreeMap<u64, Kind>,
+    files: BTreeMap<u64, (Kind, Pieces)>,
 }
 
 struct Inode {
@@ -79,6 +97,8 @@ struct Inode {
     uid: u32,
     gid: u32,
     size: u64,
+    /// Seconds since 1970.
+    time: u64,
     layout: u16,
     /// First block, device number or chunk format.
     start: u32,
@@ -106,29 +126,32 @@ impl Reader<'_> {
             0 => 0,
             count => 12 + (count - 1) * 4,
         };
-        let (size, uid, gid) = if extended {
+        let (size, uid, gid, time) = if extended {
             let rest = self.bytes(at, 64)?;
-            (rest.u64(8)?, rest.u32(24)?, rest.u32(28)?)
+            (rest.u64(8)?, rest.u32(24)?, rest.u32(28)?, rest.u64(32)?)
         } else {
-            (head.u32(8)?.into(), head.u16(24)?.into(), head.u16(26)?.into())
+            (head.u32(8)?.into(), head.u16(24)?.into(), head.u16(26)?.into(), self.superblock.time)
         };
         let tail = at + if extended { 64 } else { 32 } + attributes;
-        Ok(Inode { number, mode: head.u16(4)?, uid, gid, size, layout: format >> 1, start: head.u32(16)?, tail })
+        Ok(Inode { number, mode: head.u16(4)?, uid, gid, size, time, layout: format >> 1, start: head.u32(16)?, tail })
     }
 
-    fn kind(&mut self, inode: &Inode) -> anyhow::Result<Kind> {
+    /// What the inode is, and where a file's bytes are.
+    fn kind(&mut self, inode: &Inode) -> anyhow::Result<(Kind, Pieces)> {
         // Linux's new_decode_dev.
         let (major, minor) = (inode.start >> 8 & 0xfff, inode.start & 0xff | inode.start >> 12 & 0xfff00);
-        Ok(match inode.mode >> 12 {
-            0o10 => match self.files.get(&inode.number) {
-                Some(kind) => kind.clone(),
-                None => {
-                    let (size, sha256) = hash::copy(&mut self.content(inode)?, &mut io::sink())?;
-                    let kind = Kind::File { size, sha256 };
-                    self.files.insert(inode.number, kind.clone());
-                    kind
+        let kind = match inode.mode >> 12 {
+            0o10 => {
+                if let Some(known) = self.files.get(&inode.number) {
+                    return Ok(known.clone());
                 }
-            },
+                let mut content = self.content(inode)?;
+                let pieces = content.pieces.iter().rev().copied().collect();
+                let (size, sha256) = hash::copy(&mut content, &mut io::sink())?;
+                let found = (Kind::File { size, sha256 }, pieces);
+                self.files.insert(inode.number, found.clone());
+                return Ok(found);
+            }
             0o04 => Kind::Directory,
             0o12 => {
                 ensure!((1..=MAX_PATH as u64).contains(&inode.size), "a link of {} bytes", inode.size);
@@ -141,7 +164,8 @@ impl Reader<'_> {
             0o01 => Kind::Fifo,
             0o14 => Kind::Socket,
             other => bail!("unknown file type {other:o}"),
-        })
+        };
+        Ok((kind, Vec::new()))
     }
 
     /// Names and inode numbers of a directory's entries, `.` and `..` checked and left out.
@@ -231,7 +255,7 @@ impl Reader<'_> {
 /// Reads pieces of an image, the last one first.
 struct Content<'a> {
     image: &'a ReadAt<'a>,
-    pieces: Vec<(Option<u64>, u64)>,
+    pieces: Pieces,
 }
 
 impl Read for Content<'_> {
