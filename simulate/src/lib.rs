@@ -12,10 +12,11 @@ pub mod keys;
 mod processor;
 mod product;
 pub mod report;
+pub mod service;
 pub mod tdx;
 
 pub use chain::Leaf;
-pub use processor::{Certificates, Processor};
+pub use processor::{Certificates, Guest, Processor};
 pub use product::{Product, Tcb};
 
 /// The key of the simulated root, as SubjectPublicKeyInfo in DER: what a verifier has to pin instead of AMD's.

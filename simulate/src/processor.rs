@@ -34,6 +34,17 @@ pub struct Processor {
     pub host_data: [u8; 32],
 }
 
+/// What a processor knows of its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guest {
+    /// POLICY.
+    pub policy: u64,
+    /// Launch digest.
+    pub measurement: [u8; 48],
+    /// HOST_DATA.
+    pub host_data: [u8; 32],
+}
+
 /// The certificates and the list that go with a report, DER.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificates {
@@ -48,6 +59,30 @@ pub struct Certificates {
 }
 
 impl Processor {
+    /// A processor with `guest` on it that policies/strict.toml has nothing against, but that it is simulated (and what
+    /// the guest's own policy allows): firmware of 2026, no SMT, the checks done at boot.
+    pub fn patched(product: Product, guest: Guest) -> Self {
+        let (tcb, platform_info) = match product {
+            Product::Turin => (Tcb { fmc: 1, bootloader: 1, tee: 1, snp: 4, microcode: 90 }, 0b0111_0100),
+            _ => (Tcb { fmc: 0, bootloader: 12, tee: 0, snp: 28, microcode: 86 }, 0b0010_0100),
+        };
+        let Guest { policy, measurement, host_data } = guest;
+        Self {
+            product,
+            leaf: Leaf::Vcek,
+            report_version: 5,
+            chip_id: [7; 64],
+            tcb,
+            firmware: [0, 58, 1],
+            platform_info,
+            mitigations: 0b01_0110,
+            csp: "a provider",
+            policy,
+            measurement,
+            host_data,
+        }
+    }
+
     /// A report for a guest at VMPL 0 that asked for one with this data, signed.
     pub fn report(&self, report_data: [u8; 64]) -> Vec<u8> {
         let mut bytes = self.unsigned(report_data).bytes();

@@ -1,6 +1,7 @@
 //! Verdicts on whole bundles.
 
 mod release;
+mod service;
 mod strict;
 mod tdx;
 
@@ -8,7 +9,7 @@ use measure::appraise::{Finding, Outcome as Answer, Time};
 use measure::snp::appraise::Demand;
 use measure::snp::chain::{Origin, Root, Roots};
 use measure::{Digest, Sha384};
-use simulate::{Leaf, Processor, Product, Tcb};
+use simulate::{Guest, Leaf, Processor, Product, Tcb};
 use std::collections::BTreeSet;
 use toml::{Table, Value};
 use verify::bundle::{Bundle, Evidence, SnpEvidence};
@@ -20,32 +21,18 @@ const NOW: Time = Time(1_780_272_000);
 
 /// A processor that satisfies everything that strict.toml asks of hardware, but for being simulated.
 fn best(product: Product) -> Processor {
-    let (tcb, hiding, platform_info) = match product {
-        Product::Turin => (Tcb { fmc: 1, bootloader: 1, tee: 1, snp: 4, microcode: 90 }, 1 << 24, 0b0111_0100),
-        _ => (Tcb { fmc: 0, bootloader: 12, tee: 0, snp: 28, microcode: 86 }, 0, 0b0010_0100),
-    };
-    let (chip_id, measurement, host_data) = ([7; 64], [9; 48], [0; 32]);
-    let (leaf, csp, policy) = (Leaf::Vcek, "a provider", 1 << 25 | 1 << 17 | hiding);
-    let (report_version, firmware, mitigations) = (5, [0, 58, 1], 0b01_0110);
-    Processor {
-        product,
-        leaf,
-        report_version,
-        chip_id,
-        tcb,
-        firmware,
-        platform_info,
-        mitigations,
-        csp,
-        policy,
-        measurement,
-        host_data,
-    }
+    let hiding = if product == Product::Turin { 1 << 24 } else { 0 };
+    let guest = Guest { policy: 1 << 25 | 1 << 17 | hiding, measurement: [9; 48], host_data: [0; 32] };
+    Processor::patched(product, guest)
 }
 
 fn bundle(processor: &Processor) -> Bundle {
+    of(processor, processor.report([0xd4; 64]))
+}
+
+/// `report` with the certificates of `processor`.
+fn of(processor: &Processor, report: Vec<u8>) -> Bundle {
     let simulate::Certificates { ark, intermediate, leaf, crl } = processor.certificates();
-    let report = processor.report([0xd4; 64]);
     Bundle::bare(Evidence::Snp(SnpEvidence { report, leaf, ask: intermediate, ark, crl: Some(crl) }))
 }
 
