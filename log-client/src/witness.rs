@@ -34,8 +34,12 @@ impl AddCheckpoint {
 
     /// The origin of the checkpoint, which anybody may have written.
     pub fn unverified_origin(&self) -> Result<String, CheckpointError> {
-        let note = Note::parse(self.checkpoint.as_bytes())?;
-        Ok(note.unverified_text().parse::<Checkpoint>()?.origin)
+        // One that nobody signed has an origin as well, and is refused for that alone.
+        let text = match self.checkpoint.strip_suffix('\n').filter(|text| text.ends_with('\n')) {
+            Some(unsigned) => unsigned,
+            None => Note::parse(self.checkpoint.as_bytes())?.unverified_text(),
+        };
+        Ok(text.parse::<Checkpoint>()?.origin)
     }
 
     /// What a witness must answer that trusts `logs` and has last cosigned `latest` of this log.

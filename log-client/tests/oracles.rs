@@ -1,5 +1,7 @@
 //! The same trees, tiles, proofs and notes as other implementations: `tlog_tiles` and `signed_note` (a port of Go's
-//! checksum database) and `sigstore-merkle`.
+//! checksum database) and `sigstore-merkle`; and, if asked for, the same tiles as Go's own.
+
+mod engines;
 
 use log_client::merkle::{leaf_hash, verify_consistency, verify_inclusion};
 use log_client::note::{Note, SignatureType, Signer};
@@ -11,6 +13,7 @@ use signed_note::{StandardVerifier, VerifierList};
 use sigstore_crypto::{CryptoProvider, HashContext, SigningScheme};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
 use tlog_tiles::HashReader;
 
 /// All hashes of a tree in the order in which Go's checksum database stores them.
@@ -168,6 +171,74 @@ fn some_large_trees() {
         }
         old = size;
     }
+}
+
+/// Sizes between these, ascending, that nobody chose; the seed repeats them.
+#[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "to repeat what was seen once")]
+fn random_sizes(count: usize, within: std::ops::Range<u64>) -> Vec<u64> {
+    let seed = std::env::var("VITRINE_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
+    let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+    println!("VITRINE_SEED={seed}");
+    let number = |step: u64| {
+        u64::from_be_bytes(*Sha256::of(&[seed, step].map(u64::to_be_bytes).concat()).as_bytes().first_chunk().unwrap())
+    };
+    let sizes: BTreeSet<_> =
+        (0..).map(|step| within.start + number(step) % (within.end - within.start)).take(count).collect();
+    sizes.into_iter().collect()
+}
+
+fn random_trees(count: usize, within: std::ops::Range<u64>) {
+    let mut both = Both::new();
+    let mut old = 0;
+    for size in random_sizes(count, within) {
+        while both.edge.size() < size {
+            both.push();
+        }
+        both.compare_tiles(old);
+        for step in 0..10_u64 {
+            let index = step.wrapping_mul(0x9e37_79b9_7f4a_7c15) % size;
+            both.compare_proofs(index, index + 1);
+        }
+        old = size;
+    }
+}
+
+#[test]
+fn random_large_trees() {
+    random_trees(4, 10_000..100_000);
+}
+
+#[test]
+#[ignore = "takes a while"]
+fn random_trees_up_to_a_million() {
+    random_trees(6, 100_000..1_000_000);
+}
+
+#[test]
+#[ignore = "needs torchwood"]
+fn tiles_as_go_makes_them() {
+    let sizes: Vec<_> = (1..=600).chain(random_sizes(3, 10_000..100_000)).collect();
+    let output = engines::program("peer").arg("tiles").args(sizes.iter().map(u64::to_string)).output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines = text.lines();
+    let mut both = Both::new();
+    let mut compared = 0;
+    for size in sizes {
+        let old = both.edge.size();
+        while both.edge.size() < size {
+            both.push();
+        }
+        both.tiles.extend(both.edge.partial().map(|(tile, hashes)| (tile, hashes.to_vec())));
+        for _ in tlog_tiles::Tile::new_tiles(8, old, size) {
+            let (path, digest) = lines.next().unwrap().split_once(' ').unwrap();
+            let tile: Tile = path.parse().unwrap();
+            assert_eq!(Sha256::of(&tile::bytes_of(&both.tiles[&tile])).to_string(), digest, "{tile} of {size}");
+            compared += 1;
+        }
+    }
+    assert_eq!(lines.next(), None);
+    assert!(compared >= 603, "{compared}");
 }
 
 #[test]

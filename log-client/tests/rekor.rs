@@ -1,15 +1,13 @@
 //! A real Rekor v2 server and stock cosign: what we publish is accepted, what is tampered with is not.
 //!
-//! Ignored unless asked for; `docs/interop.md` says where the programs come from:
-//!
-//! ```sh
-//! VITRINE_REKOR_SERVER=… VITRINE_COSIGN=… cargo test -p log-client --test rekor -- --ignored
-//! ```
-//!
-//! With VITRINE_REKOR_RECORD set, the first exchanges are written there; `log-client/src/rekor/recorded/` was made so.
+//! Ignored unless asked for; `docs/interop.md` says where the programs come from. With VITRINE_RECORD set, the first
+//! exchanges are written to `log-client/src/rekor/recorded/`.
 
 #![expect(clippy::disallowed_methods, reason = "starts the programs that it is told of")]
 
+mod engines;
+
+use engines::{Running, free_ports, program};
 use log_client::keys::{SigningKey, SubmissionKey};
 use log_client::rekor::http::Http;
 use log_client::rekor::publish::{PublicLog as _, RekorV2, Request, Response};
@@ -18,9 +16,8 @@ use log_client::sigstore::{self, Bundle};
 use measure::appraise::Time;
 use serde_json::{Value, json};
 use std::cell::RefCell;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -29,17 +26,13 @@ const ENTRIES: u64 = 300;
 /// Submissions at a time: each waits for the next checkpoint.
 const PARALLEL: usize = 50;
 
-fn program(variable: &str) -> PathBuf {
-    std::env::var_os(variable).unwrap_or_else(|| panic!("expected {variable}, the path of a program")).into()
-}
-
 fn base64(bytes: &[u8]) -> String {
     use base64ct::Encoding as _;
     base64ct::Base64::encode_string(bytes)
 }
 
 struct Server {
-    child: Child,
+    _running: Running,
     url: String,
     storage: PathBuf,
 }
@@ -52,12 +45,9 @@ impl Server {
         let key = directory.join("log.pem");
         let pem = base64(&[&prefix[..], &seed].concat());
         fs::write(&key, format!("-----BEGIN PRIVATE KEY-----\n{pem}\n-----END PRIVATE KEY-----\n")).unwrap();
-        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [http, grpc, metrics] = listeners.map(|listener| listener.local_addr().unwrap().port());
+        let [http, grpc, metrics] = free_ports();
         let storage = directory.join("storage");
-        let child = Command::new(program("VITRINE_REKOR_SERVER"))
-            // Debian builds Go programs in a mode in which routes with a method are not found.
-            .env("GODEBUG", "httpmuxgo121=0")
+        let child = program("rekor-server")
             .args(["serve", "--hostname", "log.example", "--checkpoint-interval", "500ms", "--storage-dir"])
             .arg(&storage)
             .arg("--signer-filepath")
@@ -68,7 +58,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self { child, url: format!("http://127.0.0.1:{http}"), storage };
+        let server = Self { _running: Running(child), url: format!("http://127.0.0.1:{http}"), storage };
         let deadline = Instant::now() + Duration::from_secs(60);
         let request = Request { url: format!("{}/healthz", server.url), body: None, limit: 4096 };
         while Http::new().exchange(&request).is_err() {
@@ -88,13 +78,6 @@ impl Server {
             }),
             None => Http::new().exchange(&Request { url: format!("{}/{path}", self.url), ..request.clone() }),
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 }
 
@@ -133,7 +116,7 @@ fn cosign_accepts(directory: &Path, artifact: &[u8], bundle: &[u8]) -> bool {
         fs::write(directory.join(name), bytes).unwrap();
         directory.join(name)
     };
-    let output = Command::new(program("VITRINE_COSIGN"))
+    let output = program("cosign")
         .env("HOME", directory)
         .args(["verify-blob", "--key"])
         .arg(directory.join("key.pub"))
@@ -184,7 +167,8 @@ fn published_and_accepted_by_cosign() {
         assert_eq!(published.entry.index, number);
         bundles.push((number, sigstore::write(&submission, &published)));
     }
-    if let Some(out) = std::env::var_os("VITRINE_REKOR_RECORD").map(PathBuf::from) {
+    if std::env::var_os("VITRINE_RECORD").is_some() {
+        let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rekor/recorded");
         let exchanges = serde_json::to_string_pretty(&*recorded.borrow()).unwrap();
         for (name, text) in [
             ("exchanges.json", exchanges + "\n"),

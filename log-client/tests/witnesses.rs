@@ -1,5 +1,7 @@
 //! Logs, witnesses and what is between them, over HTTP on the loopback interface.
 
+mod wire;
+
 use log_client::edge::cosign::{self, Mirror};
 use log_client::edge::directory::Directory;
 use log_client::edge::log::Log;
@@ -13,6 +15,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use tempfile::TempDir;
+use wire::{Answer, add_checkpoint, answering, request, spawned};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -24,36 +27,14 @@ fn witness_signer(number: u8) -> Signer {
     Signer::new(&format!("witness{number}.example"), SignatureType::COSIGNATURE, &[100 + number; 32]).unwrap()
 }
 
-/// Serves in a thread of its own until the test ends, and gives the address.
-fn spawned(serve: impl FnOnce(TcpListener) + Send + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || serve(listener));
-    format!("http://{address}")
-}
-
 fn witness(state: &Path, number: u8) -> String {
     let witness = Witness::open(state, witness_signer(number), vec![log_signer().key().clone()]).unwrap();
     spawned(move |listener| witness.serve(&listener, || NOW + u64::from(number)).unwrap())
 }
 
 /// A server that answers every request alike.
-fn parrot(answer: String) -> String {
-    spawned(move |listener| {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let (mut head, mut byte) = (Vec::new(), [0]);
-            while !head.ends_with(b"\r\n\r\n") {
-                stream.read_exact(&mut byte).unwrap();
-                head.push(byte[0].to_ascii_lowercase());
-            }
-            let head = String::from_utf8(head).unwrap();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-            stream.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
-            let _gone = stream.write_all((head + &answer).as_bytes());
-        }
-    })
+fn parrot(body: String) -> String {
+    answering(move |_| Answer { status: 200, content_type: "text/plain".into(), body: body.clone() })
 }
 
 /// Two of three witnesses at these addresses, and the log.
@@ -160,17 +141,15 @@ fn one_of_many_at_once_is_cosigned() {
         let root = leaf_hash(&size.to_be_bytes());
         let text = Checkpoint { origin: "example.com/log".into(), size, root, extensions: vec![] }.to_string();
         let body = format!("old 0\n\n{text}\n{}", log_signer().sign(&text, 0));
-        let answer =
-            request(&address, &format!("POST /add-checkpoint HTTP/1.1\r\nContent-Length: {}\r\n", body.len()), &body);
-        answer[9..12].to_owned()
+        add_checkpoint(&address, &body).status
     };
-    let mut statuses: Vec<String> = std::thread::scope(|scope| {
+    let mut statuses: Vec<u16> = std::thread::scope(|scope| {
         let asked: Vec<_> = (1..=16).map(|size| scope.spawn(move || status(size))).collect();
         asked.into_iter().map(|asked| asked.join().unwrap()).collect()
     });
     statuses.sort();
-    assert_eq!(statuses[0], "200");
-    assert!(statuses[1..].iter().all(|status| status == "409"), "{statuses:?}");
+    assert_eq!(statuses[0], 200);
+    assert!(statuses[1..].iter().all(|status| *status == 409), "{statuses:?}");
 }
 
 #[test]
@@ -186,12 +165,12 @@ fn a_fork_is_kept_as_evidence_and_one_state_has_one_witness() {
     let submit = |old: u64, root: &[u8]| {
         let text = text(root);
         let body = format!("old {old}\n\n{text}\n{}", log_signer().sign(&text.to_string(), 0));
-        request(&address, &format!("POST /add-checkpoint HTTP/1.1\r\nContent-Length: {}\r\n", body.len()), &body)
+        add_checkpoint(&address, &body)
     };
-    assert!(submit(0, b"a").starts_with("HTTP/1.1 200 "));
-    assert!(submit(1, b"b").starts_with("HTTP/1.1 422 "));
-    assert!(submit(1, b"c").starts_with("HTTP/1.1 422 "));
-    assert!(submit(0, b"b").contains("Content-Type: text/x.tlog.size\r\n"));
+    assert_eq!(submit(0, b"a").status, 200);
+    assert_eq!(submit(1, b"b").status, 422);
+    assert_eq!(submit(1, b"c").status, 422);
+    assert_eq!(submit(0, b"b").content_type, "text/x.tlog.size");
     let kept = states.path().join(Sha256::of(b"example.com/log").to_string());
     let [stored, fork] = ["checkpoint", "fork"].map(|name| fs::read_to_string(kept.join(name)).unwrap());
     assert!(stored.contains("— example.com/log ") && stored.contains("— witness0.example "));
@@ -234,12 +213,4 @@ fn only_public_files_are_served_and_bad_requests_are_refused() {
 
 fn get(address: &str, path: &str) -> String {
     request(address, &format!("GET {path} HTTP/1.1\r\n"), "")
-}
-
-fn request(address: &str, head: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
-    stream.write_all(format!("{head}Host: localhost\r\nConnection: close\r\n\r\n{body}").as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
 }

@@ -30,11 +30,17 @@ const IMAGE_TESTS: [(&str, &str); 8] = [
     ("xtask", "varied"),
 ];
 
+/// What makes the programs of others that our logs, witnesses and bundles are tried with, and where in the cache they are.
+const GET_ENGINES: &str = "log-client/tests/engines/get.sh";
+const ENGINES: &str = "engines";
+/// Tests with them.
+const ENGINE_TESTS: [&str; 3] = ["oracles", "peers", "rekor"];
+
 /// What runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
     /// Also what takes too long to run each time: every decision in the rules over evidence taken out in turn, which the
-    /// forged-evidence suite has to notice.
+    /// forged-evidence suite has to notice; every fault in the log; and other implementations (docs/interop.md).
     #[arg(long)]
     full: bool,
 }
@@ -98,6 +104,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         })?;
     }
     sections.run("clean tree", || unchanged(&root))?;
+    if flags.full {
+        sections.run("other implementations", || other_implementations(&root, &cache.join(ENGINES)))?;
+    }
 
     let total: Duration = sections.times.iter().map(|(_, took)| *took).sum();
     let mut text = String::new();
@@ -161,6 +170,17 @@ fn image_test(checkout: &Path, cache: &Path, package: &str, test: &str) -> anyho
         .env("VITRINE_TOOLS_TREE", image::result::launch::tools(&image::result::launch::Dist::open(&dist)?, cache)?)
         .env("VITRINE_OVMF_AMDSEV", dist.join(OVMF))
         .env("VITRINE_SEV_SNP_MEASURE", Store::open(cache)?.path(&wheel));
+    succeed(command)
+}
+
+/// Runs the tests that are ignored unless there are programs of others to talk to. Without those there is no answer.
+fn other_implementations(root: &Path, engines: &Path) -> anyhow::Result<()> {
+    let missing = "not tried with other implementations, which are not there; get them by";
+    ensure!(engines.exists(), "{missing} `{GET_ENGINES} {}`", engines.display());
+    let mut command = program("cargo", root);
+    command.args(["test", "--quiet", "--locked", "--package", "log-client"]);
+    command.args(ENGINE_TESTS.iter().flat_map(|test| ["--test", test]));
+    command.args(["--", "--include-ignored"]).env("VITRINE_ENGINES", engines);
     succeed(command)
 }
 

@@ -31,6 +31,7 @@ fn the_specifications_answers() {
         checkpoint: request(0, 1, one, &[]).checkpoint.replace("\n1\n", "\n2\n"),
         ..request(0, 1, one, &[])
     };
+    let bare = AddCheckpoint { checkpoint: format!("{}\n", checkpoint(1, one)), ..unsigned.clone() };
     let unknown = AddCheckpoint {
         checkpoint: unsigned.checkpoint.replace("example.com/log", "example.com/b"),
         ..unsigned.clone()
@@ -44,6 +45,7 @@ fn the_specifications_answers() {
         ("not a note", nonsense, None, 400),
         ("old above new", request(2, 1, one, &[]), at(2), 400),
         ("not signed", unsigned, None, 403),
+        ("without signatures", bare, None, 403),
         ("unknown", unknown, None, 404),
         ("stale", request(0, 2, two, &[]), at(1), 409),
         ("ahead of the witness", request(1, 2, two, &[b]), None, 409),
