@@ -1,5 +1,6 @@
-//! What is done with a finished build: opening it, booting it, making it again elsewhere.
+//! What is done with a finished build: opening it, booting it, making it again elsewhere, keeping what it is made of.
 
+pub mod archive;
 pub mod inspect;
 pub mod launch;
 pub mod traces;

@@ -3,10 +3,12 @@
 //! - [`directory`]: reading any tlog-tiles directory.
 //! - [`fsck`]: rehashing one to its signed root.
 //! - [`log`]: our own log: adding entries, signing, publishing.
+//! - [`copy`]: a copy of any log, which only grows.
 //! - [`cosign`]: getting checkpoints cosigned.
 //! - [`witness`]: cosigning those of others.
 //! - [`serve`]: a log's files over HTTP.
 
+pub mod copy;
 pub mod cosign;
 pub mod directory;
 mod durable;

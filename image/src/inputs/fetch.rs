@@ -21,6 +21,7 @@ use http::{Client, Failure};
 use measure::Sha256;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -33,6 +34,10 @@ pub(crate) const THREADS: usize = 6;
 pub struct Mirrors {
     /// Base URLs of stores such as ours: a file is at `sha256/<2 digits>/<digest>` below. Asked first.
     pub content: Vec<String>,
+    /// The same as directories, such as `archive` writes. Asked before any URL.
+    pub directories: Vec<PathBuf>,
+    /// Whether nothing but [`Self::directories`] is asked.
+    pub offline: bool,
     /// Base URLs of each archive.
     pub archives: BTreeMap<String, Vec<String>>,
     /// What snapshot.debian.org calls each archive.
@@ -64,6 +69,8 @@ impl Mirrors {
         let archives = request.archives.iter();
         Self {
             content: Vec::new(),
+            directories: Vec::new(),
+            offline: false,
             archives: archives.clone().map(|(name, archive)| (name.clone(), archive.mirrors.clone())).collect(),
             snapshots: archives.map(|(name, archive)| (name.clone(), archive.snapshot.clone())).collect(),
             snapshot: request.snapshot.clone(),
@@ -77,14 +84,19 @@ impl Mirrors {
         }
     }
 
-    /// Adds what a command line names: `URL` is a content-addressed mirror, `NAME=URL` the only mirror of an archive.
+    /// Adds what a command line names: `URL` and a directory are content-addressed mirrors, `NAME=URL` the only mirror of an
+    /// archive.
     pub fn add(&mut self, mirror: &str) -> anyhow::Result<()> {
+        if Path::new(mirror).is_dir() {
+            self.directories.push(mirror.into());
+            return Ok(());
+        }
         let (name, url) = match mirror.split_once('=') {
             Some((name, url)) if lock::is_name(name) => (Some(name), url),
             _ => (None, mirror),
         };
         let url = url.trim_end_matches('/').to_owned();
-        anyhow::ensure!(lock::is_url(&url), "expected http://… or https://…, found {url:?}");
+        anyhow::ensure!(lock::is_url(&url), "expected http://…, https://… or a directory, found {url:?}");
         match name {
             None => self.content.push(url),
             Some(name) => {
@@ -168,9 +180,13 @@ impl Mirrors {
         urls: Vec<String>,
         mirrors: usize,
     ) -> Wanted {
+        let paths = self.directories.iter().map(|directory| directory.join(place(&sha256))).collect();
+        if self.offline {
+            return Wanted { name, sha256, size, paths, urls: Vec::new(), mirrors: 0 };
+        }
         let content = self.content.iter().map(|base| format!("{base}/{}", place(&sha256)));
         let mirrors = mirrors + self.content.len();
-        Wanted { name, sha256, size, urls: content.chain(urls).collect(), mirrors }
+        Wanted { name, sha256, size, paths, urls: content.chain(urls).collect(), mirrors }
     }
 }
 
@@ -180,6 +196,7 @@ pub(crate) struct Wanted {
     name: String,
     sha256: Sha256,
     size: Option<u64>,
+    paths: Vec<PathBuf>,
     urls: Vec<String>,
     mirrors: usize,
 }
@@ -207,7 +224,9 @@ pub struct MissingFile {
     pub name: String,
     /// Whether every mirror answered, and said that it does not have the file: the lock is stale.
     pub gone: bool,
-    /// What each URL said.
+    /// Whether no server was asked.
+    pub offline: bool,
+    /// What each place said.
     pub tried: Vec<String>,
 }
 
@@ -225,6 +244,7 @@ impl fmt::Display for Missing {
                 "the lock is stale: run `cargo xtask lock --update`, or `cargo xtask fetch --mirror URL` with an \
                  archive of this release, or wait for snapshot.debian.org",
             ),
+            false if self.files.iter().all(|file| file.offline) => f.write_str("the archive is not whole"),
             false => f.write_str("check the network and run `cargo xtask fetch` again; it resumes"),
         }
     }
@@ -245,10 +265,7 @@ pub fn fetch(
 
 /// Hashes every locked file in `store` again and removes those whose content has changed: their names.
 pub fn verify(lock: &Lock, crates: &[Crate], store: &Store, progress: &dyn Progress) -> anyhow::Result<Vec<String>> {
-    let packages = lock.packages.iter().map(|each| (each.name.clone(), each.sha256));
-    let files = lock.files.iter().map(|each| (each.name.clone(), each.sha256));
-    let crates = crates.iter().map(|each| (format!("crate {} {}", each.name, each.version), each.sha256));
-    let all: Vec<_> = packages.chain(files).chain(crates).collect();
+    let all = names(lock, crates);
     let (start, bar) = (Instant::now(), progress.bar("verify", all.len() as u64, Unit::Items));
     let mut spoilt = Vec::new();
     for (name, sha256) in &all {
@@ -262,6 +279,14 @@ pub fn verify(lock: &Lock, crates: &[Crate], store: &Store, progress: &dyn Progr
     drop(bar);
     progress.done("verify", &format!("{} files", all.len()), start.elapsed());
     Ok(spoilt)
+}
+
+/// Everything that [`fetch`] brings: its names and digests.
+pub(crate) fn names(lock: &Lock, crates: &[Crate]) -> Vec<(String, Sha256)> {
+    let packages = lock.packages.iter().map(|each| (each.name.clone(), each.sha256));
+    let files = lock.files.iter().map(|each| (each.name.clone(), each.sha256));
+    let crates = crates.iter().map(|each| (format!("crate {} {}", each.name, each.version), each.sha256));
+    packages.chain(files).chain(crates).collect()
 }
 
 /// What `mutex` guards. Nothing here leaves it half-changed, so a thread that panicked meanwhile does not matter.

@@ -21,7 +21,11 @@ pub struct Store {
 impl Store {
     /// The store below `cache`, made if it is not there.
     pub fn open(cache: &Path) -> anyhow::Result<Self> {
-        let root = cache.join(STORE);
+        Self::at(cache.join(STORE))
+    }
+
+    /// The store at `root`, made if it is not there.
+    pub(crate) fn at(root: PathBuf) -> anyhow::Result<Self> {
         for dir in [root.join("sha256"), root.join("part")] {
             fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
         }
@@ -103,6 +107,25 @@ impl Store {
             self.enter(file.path(), &sha256)?;
         }
         Ok(sha256)
+    }
+
+    /// Takes the file that a directory has under this digest; `false` if it has none.
+    ///
+    /// # Errors
+    /// When the file has another content, or something cannot be read or written.
+    pub(crate) fn copy(&self, from: &Path, sha256: &Sha256) -> anyhow::Result<bool> {
+        let mut file = match fs::File::open(from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.with_context(|| format!("opening {}", from.display()))?,
+        };
+        let part = self.root.join("part");
+        let copying = || format!("copying {} to {}", from.display(), part.display());
+        let mut copy = tempfile::NamedTempFile::new_in(&part).with_context(copying)?;
+        let (_length, found) = hash::copy(&mut file, &mut copy).with_context(copying)?;
+        anyhow::ensure!(found == *sha256, "{}: expected SHA-256 {sha256}, found {found}", from.display());
+        copy.as_file().sync_all().with_context(copying)?;
+        self.enter(copy.path(), sha256)?;
+        Ok(true)
     }
 
     /// Where the incomplete download of a file is kept.

@@ -184,7 +184,7 @@ fn failures<T>(policy: &Policy, results: &[anyhow::Result<T>]) -> String {
     if failed.is_empty() { "every witness signed".to_owned() } else { failed.join("; ") }
 }
 
-fn agent() -> ureq::Agent {
+pub(super) fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
         .user_agent("vitrine")

@@ -93,6 +93,13 @@ impl Client {
         let Some(mut part) = lock_part(&path, wanted, store).map_err(Failure::Local)? else { return Ok(()) };
         let mut counted = Counted { bar, seen: 0 };
         let (mut tried, mut gone) = (Vec::new(), 0);
+        for from in &wanted.paths {
+            match store.copy(from, &wanted.sha256) {
+                Ok(true) => return fs::remove_file(&path).map_err(|error| Failure::Local(error.into())),
+                Ok(false) => tried.push(format!("{}: there is no such file", from.display())),
+                Err(error) => return Err(Failure::Local(error.context(wanted.name.clone()))),
+            }
+        }
         for (at, url) in wanted.urls.iter().enumerate() {
             match self.patiently(|| self.download(url, wanted, &mut part, &path, &mut counted)) {
                 Ok(()) => return store.enter(&path, &wanted.sha256).map_err(Failure::Local),
@@ -103,7 +110,9 @@ impl Client {
                 }
             }
         }
-        Err(Failure::Nowhere(MissingFile { name: wanted.name.clone(), gone: gone == wanted.mirrors, tried }))
+        let offline = wanted.urls.is_empty();
+        let gone = !offline && gone == wanted.mirrors;
+        Err(Failure::Nowhere(MissingFile { name: wanted.name.clone(), gone, offline, tried }))
     }
 
     /// Tries again, with growing pauses, what may work next time.

@@ -49,6 +49,8 @@ fn lock(content: &[u8]) -> Lock {
 fn mirrors(url: &str) -> Mirrors {
     Mirrors {
         content: Vec::new(),
+        directories: Vec::new(),
+        offline: false,
         archives: BTreeMap::from([("debian".to_owned(), vec![format!("{url}/debian")])]),
         snapshots: BTreeMap::from([("debian".to_owned(), "snapdebian".to_owned())]),
         snapshot: format!("{url}/snapshot"),
