@@ -75,6 +75,28 @@ pub enum DsseError {
         /// The key.
         key: KeyId,
     },
+    /// Envelopes that are to be joined say different things.
+    #[error("envelope {part} has another payload than the first, from byte {at} on")]
+    OtherPayload {
+        /// Which of them, from 1.
+        part: usize,
+        /// The first byte that differs, from 0.
+        at: usize,
+    },
+    /// A key has signed twice among the envelopes that are to be joined.
+    #[error("expected one signature of each key, found two of {key}")]
+    Twice {
+        /// The key.
+        key: KeyId,
+    },
+    /// A key whose signature does not count is among those that are to be joined.
+    #[error("expected signatures by the {given} given keys, found one of {key}")]
+    Unlisted {
+        /// The key.
+        key: KeyId,
+        /// How many keys count.
+        given: usize,
+    },
     /// Too few signatures by keys that count.
     #[error("expected signatures by {expected} of the given keys, found {found}")]
     TooFew {
@@ -113,6 +135,34 @@ impl Envelope {
         match envelope.to_bytes().len() {
             found if found > MAX_ENVELOPE => Err(DsseError::Size { found }),
             _ => Ok(envelope),
+        }
+    }
+
+    /// This envelope, signed with one more key.
+    ///
+    /// # Errors
+    /// When the key has signed it, or the envelope gets too long.
+    pub fn sign_also(self, key: &SigningKey) -> Result<Self, DsseError> {
+        let also = Self::sign(self.payload.clone(), &[key])?;
+        Self::joined(&[self, also])
+    }
+
+    /// One envelope with the signatures of all of `parts`, which were made in different places over one payload.
+    ///
+    /// # Errors
+    /// When there is none, their payloads differ, or a key has signed twice.
+    pub fn joined(parts: &[Self]) -> Result<Self, DsseError> {
+        let Some(first) = parts.first() else { return Err(DsseError::Signatures { found: 0 }) };
+        for (envelope, part) in parts.iter().zip(1..) {
+            if let Some(at) = first_difference(&first.payload, &envelope.payload) {
+                return Err(DsseError::OtherPayload { part, at });
+            }
+        }
+        let mut signatures: Vec<_> = parts.iter().flat_map(|part| part.signatures.iter().cloned()).collect();
+        signatures.sort_by_key(|signature| signature.keyid);
+        match signatures.windows(2).find(|pair| matches!(pair, [left, right] if left.keyid == right.keyid)) {
+            Some([left, _]) => Err(DsseError::Twice { key: left.keyid }),
+            _ => Self::new(first.payload.clone(), signatures),
         }
     }
 
@@ -159,6 +209,18 @@ impl Envelope {
     /// The signatures, whoever made them.
     pub fn unverified_signatures(&self) -> &[Signature] {
         &self.signatures
+    }
+
+    /// Checks that nobody but `keys` has signed, and enough of them.
+    ///
+    /// # Errors
+    /// As for [`Self::verify`], or when somebody else has signed, too.
+    pub fn verify_only(&self, keys: &[PublicKey], threshold: NonZeroUsize) -> Result<Vec<KeyId>, DsseError> {
+        let listed = |signature: &&Signature| keys.iter().any(|key| key.id() == signature.keyid);
+        match self.signatures.iter().find(|signature| !listed(signature)) {
+            Some(Signature { keyid, .. }) => Err(DsseError::Unlisted { key: *keyid, given: keys.len() }),
+            None => self.verify(keys, threshold),
+        }
     }
 
     /// Those of `keys` that have signed the payload: at least `threshold`. Signatures of other keys say nothing.
@@ -267,6 +329,34 @@ mod tests {
             assert_eq!(text.matches(from).count(), 1, "{from}");
             let error = Envelope::parse(text.replace(from, to).as_bytes()).unwrap_err().to_string();
             assert!(error.contains(reason), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn signatures_from_different_places_are_joined() {
+        let part = |payload: &str, seed| Envelope::sign(payload.as_bytes().to_vec(), &[&key(seed)]).unwrap();
+        let [one, two, three] = [1, 2, 3].map(|seed| part("{}", seed));
+        let joined = Envelope::joined(&[two.clone(), one.clone()]).unwrap();
+        assert_eq!(joined, envelope());
+        assert_eq!(one.clone().sign_also(&key(2)).unwrap(), joined);
+        let keys = [1, 2, 4].map(|seed| key(seed).public());
+        let both = NonZeroUsize::new(2).unwrap();
+        assert_eq!(joined.verify_only(&keys, both).unwrap().len(), 2);
+        let said = |result: Result<Envelope, DsseError>| result.unwrap_err().to_string();
+        let verified = |envelope: &Envelope| envelope.verify_only(&keys, both).unwrap_err().to_string();
+        let id = |seed| key(seed).public().id();
+        for (found, expected) in [
+            (said(Envelope::joined(&[])), "expected 1 to 8 signatures in ascending".to_owned()),
+            (said(Envelope::joined(&[one.clone(), part("{ }", 2)])), "envelope 2 has another payload".to_owned()),
+            (said(Envelope::joined(&[joined.clone(), one.clone()])), format!("found two of {}", id(1))),
+            (said(joined.sign_also(&key(2))), format!("found two of {}", id(2))),
+            (
+                verified(&Envelope::joined(&[one.clone(), three]).unwrap()),
+                format!("by the 3 given keys, found one of {}", id(3)),
+            ),
+            (verified(&one), "expected signatures by 2 of the given keys, found 1".to_owned()),
+        ] {
+            assert!(found.contains(&expected), "{expected}: {found}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! - [`fsck`]: rehashing one to its signed root.
 //! - [`log`]: our own log: adding entries, signing, publishing.
 //! - [`copy`]: a copy of any log, which only grows.
+//! - [`rules`]: what its owner has laid down: root keys, mirrors, witnesses.
 //! - [`cosign`]: getting checkpoints cosigned.
 //! - [`witness`]: cosigning those of others.
 //! - [`serve`]: a log's files over HTTP.
@@ -15,5 +16,6 @@ mod durable;
 pub mod fsck;
 mod http;
 pub mod log;
+pub mod rules;
 pub mod serve;
 pub mod witness;

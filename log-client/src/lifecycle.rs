@@ -4,8 +4,10 @@
 //! fleet's root. A rule that needs it is not performed without one. Proofs of the log are verified elsewhere: each entry
 //! comes with its index, or with the reason why it has none.
 
+mod book;
 mod events;
 
+pub use book::{Book, BookError, Changes};
 pub use events::{Event, EventError, Ledger, Logged};
 
 use crate::dsse::Envelope;

@@ -10,8 +10,8 @@ mod release;
 mod version;
 
 pub use events::{
-    FleetPredicate, InForce, KeyAdd, KeyRevoke, MAX_VALIDITY, MAX_VARIATIONS, Rebuild, RebuildHost, Rebuilt, Role,
-    Status, TcbMinimum,
+    FleetPredicate, InForce, KeyAdd, KeyRevoke, MAX_KEYS, MAX_VALIDITY, MAX_VARIATIONS, Rebuild, RebuildHost, Rebuilt,
+    Role, Status, TcbMinimum,
 };
 pub use number::MAX_INTEGER;
 pub use release::{LaunchPolicy, Release, TokenAccess, shape_name};

@@ -13,6 +13,7 @@ use log_client::edge::cosign;
 use log_client::edge::directory::Directory;
 use log_client::edge::fsck::fsck;
 use log_client::edge::log::Log;
+use log_client::edge::rules::{Rules, Witnesses};
 use log_client::edge::witness::Witness;
 use log_client::merkle::{leaf_hash, node_hash};
 use log_client::note::{Note, SignatureType};
@@ -193,8 +194,13 @@ impl Recorded {
     }
 }
 
-fn policy(text: &str) -> Policy {
-    Policy::parse(format!("log {}\n{text}", log_signer().key()).as_bytes(), SplitView::Refused).unwrap()
+fn policy(text: &str) -> Witnesses {
+    Witnesses::new(format!("log {}\n{text}", log_signer().key()), SplitView::Refused).unwrap()
+}
+
+/// The log from now on, under this policy.
+fn witnessed(log: Log, witnesses: &Witnesses) -> Log {
+    log.with_rules(Rules { witnesses: Some(witnesses.clone()), ..Rules::default() }).unwrap()
 }
 
 /// Has a log cosigned: at first by one witness, then by two of three, of which the second has heard nothing yet, then
@@ -206,10 +212,10 @@ fn session(log: &Path, keys: &[VerifierKey], urls: &[String]) {
     let two = format!("{witnesses}witness w2 {} {NOBODY}\ngroup g 2 w0 w1 w2\nquorum g\n", nobody.key());
     let first = policy(&format!("{}\nquorum w0\n", witnesses.lines().next().unwrap()));
     let two = policy(&two);
-    let checkpoint = |log: &Path, policy: &Policy, entries: &[&str]| {
+    let checkpoint = |log: &Path, policy: &Witnesses, entries: &[&str]| {
         let entries: Vec<_> = entries.iter().map(|entry| entry.as_bytes().to_vec()).collect();
-        let log = Log::open(log).unwrap().append(&entries).unwrap().0;
-        cosign::checkpoint(log, &log_signer(), Some(policy), &[]).map(|(_log, accepted)| {
+        let log = witnessed(Log::open(log).unwrap(), policy).append(&entries).unwrap().0;
+        cosign::checkpoint(log, &log_signer(), &[]).map(|(_log, accepted)| {
             let accepted = accepted.unwrap();
             (accepted.checkpoint.size, accepted.witnesses.len())
         })
@@ -221,7 +227,7 @@ fn session(log: &Path, keys: &[VerifierKey], urls: &[String]) {
     assert!(Command::new("cp").arg("-r").arg(log).arg(backup.path().join("log")).status().unwrap().success());
     assert_eq!(checkpoint(log, &two, &["f"]).unwrap(), (6, 2));
     let Accepted { checkpoint: proved, .. } =
-        Directory::new(log).prove(4, log_signer().key()).unwrap().verify(b"e", &two).unwrap();
+        Directory::new(log).prove(4, log_signer().key()).unwrap().verify(b"e", two.policy()).unwrap();
     assert_eq!(proved.size, 6);
     let error = checkpoint(&backup.path().join("log"), &two, &["g"]).unwrap_err().to_string();
     assert!(error.contains("has seen 6 entries, this directory has signed 5: it is from a backup"), "{error}");
@@ -412,8 +418,8 @@ fn torchwood_accepts_our_proofs_and_refuses_what_we_refuse() {
     let strange = both.replace("group g all", &format!("witness w2 {}\ngroup g all w2", stranger.key()));
     let entries: Vec<_> = (0..300).map(|number| format!("entry {number}").into_bytes()).collect();
     let log = Log::init(&path("log"), &log_signer()).unwrap().append(&entries).unwrap().0;
-    let policy = Policy::parse(both.as_bytes(), SplitView::Refused).unwrap();
-    drop(cosign::checkpoint(log, &log_signer(), Some(&policy), &[]).unwrap());
+    let witnesses = Witnesses::new(both.clone(), SplitView::Refused).unwrap();
+    drop(cosign::checkpoint(witnessed(log, &witnesses), &log_signer(), &[]).unwrap());
     let proof = Directory::new(path("log")).prove(258, log_signer().key()).unwrap().to_string();
 
     let ask = |policy: &str, proof: &str, entry: &str| {

@@ -5,10 +5,11 @@ mod wire;
 use log_client::edge::cosign::{self, Mirror};
 use log_client::edge::directory::Directory;
 use log_client::edge::log::Log;
+use log_client::edge::rules::{Rules, Witnesses};
 use log_client::edge::{serve, witness::Witness};
 use log_client::merkle::leaf_hash;
 use log_client::note::SignatureType;
-use log_client::{Checkpoint, Policy, Signer, SplitView};
+use log_client::{Checkpoint, Signer, SplitView};
 use measure::Sha256;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -38,13 +39,19 @@ fn parrot(body: String) -> String {
 }
 
 /// Two of three witnesses at these addresses, and the log.
-fn policy(urls: [&str; 3]) -> Policy {
+fn policy(urls: [&str; 3]) -> Witnesses {
     let mut text = format!("log {}\n", log_signer().key());
     for (number, url) in (0..).zip(urls) {
         text += &format!("witness w{number} {} {url}\n", witness_signer(number).key());
     }
     text += "group g 2 w0 w1 w2\nquorum g\n";
-    Policy::parse(text.as_bytes(), SplitView::Refused).unwrap()
+    Witnesses::new(text, SplitView::Refused).unwrap()
+}
+
+/// The log in this directory, under this policy from now on.
+fn witnessed(root: &Path, witnesses: &Witnesses) -> Log {
+    let log = Log::open(root).unwrap();
+    log.with_rules(Rules { witnesses: Some(witnesses.clone()), ..Rules::default() }).unwrap()
 }
 
 fn begun(entries: &[&str]) -> TempDir {
@@ -65,12 +72,12 @@ fn a_quorum_cosigns_and_a_silent_witness_does_not_matter() {
     let [one, two] = [0, 1].map(|number| witness(&states.path().join(number.to_string()), number));
     let policy = policy([&one, &two, NOBODY]);
     for (more, size) in [(&["d", "e"][..], 5), (&["f"], 6), (&[], 6)] {
-        let opened = appended(Log::open(log.path()).unwrap(), more);
-        let (_, accepted) = cosign::checkpoint(opened, &log_signer(), Some(&policy), &[]).unwrap();
+        let opened = appended(witnessed(log.path(), &policy), more);
+        let (_, accepted) = cosign::checkpoint(opened, &log_signer(), &[]).unwrap();
         let accepted = accepted.unwrap();
         assert_eq!((accepted.checkpoint.size, accepted.as_of), (size, Some(NOW)));
         let proof = Directory::new(log.path()).prove(1, log_signer().key()).unwrap();
-        assert_eq!(proof.verify(b"b", &policy).unwrap(), accepted);
+        assert_eq!(proof.verify(b"b", policy.policy()).unwrap(), accepted);
     }
     let origin = Sha256::of(b"example.com/log");
     let shown = get(&one, &format!("/{origin}/checkpoint"));
@@ -86,15 +93,14 @@ fn without_a_quorum_nothing_is_signed_or_published() {
     let (garbage, stale) = (parrot("nonsense\n".into()), parrot(honest_line(none_text)));
     let stranger = parrot(witness_signer(7).sign(none_text, NOW));
     for (second, signs, why) in [
-        (NOBODY, false, "nothing was signed: witness w1: asking"),
+        (NOBODY, false, "nothing was added or signed: witness w1: asking"),
         (&garbage, true, "witness w1: signature line 1"),
         (&stale, true, "witness w1: the signature of witness1.example"),
         (&stranger, true, "witness w1: none of the known keys"),
     ] {
         let before = Log::open(log.path()).unwrap().signed().checkpoint().size;
-        let opened = Log::open(log.path()).unwrap();
-        let policy = policy([&one, second, NOBODY]);
-        let error = format!("{:#}", cosign::checkpoint(opened, &log_signer(), Some(&policy), &[]).unwrap_err());
+        let opened = witnessed(log.path(), &policy([&one, second, NOBODY]));
+        let error = format!("{:#}", cosign::checkpoint(opened, &log_signer(), &[]).unwrap_err());
         assert!(error.contains(why), "{why}: {error}");
         let after = Log::open(log.path()).unwrap().signed().checkpoint().size;
         assert_eq!(after, if signs { 1 } else { before }, "{why}");
@@ -108,18 +114,37 @@ fn a_witness_or_a_mirror_that_is_ahead_stops_a_backup() {
     let [one, two] = [0, 1].map(|number| witness(&states.path().join(number.to_string()), number));
     let policy = policy([&one, &two, NOBODY]);
     let ahead = begun(&["a", "b"]);
-    let opened = Log::open(ahead.path()).unwrap();
-    drop(cosign::checkpoint(opened, &log_signer(), Some(&policy), &[]).unwrap());
+    drop(cosign::checkpoint(witnessed(ahead.path(), &policy), &log_signer(), &[]).unwrap());
 
     let (root, listener) = (ahead.path().to_owned(), TcpListener::bind("127.0.0.1:0").unwrap());
     let served = format!("http://{}/", listener.local_addr().unwrap());
     std::thread::spawn(move || serve::log(&root, &listener).unwrap());
     let mirrors = [Mirror::Directory(ahead.path().into()), served.parse().unwrap()];
-    for (policy, mirrors) in [(Some(&policy), &[][..]), (None, &mirrors[..1]), (None, &mirrors[1..])] {
-        let opened = appended(Log::open(log.path()).unwrap(), &["c", "d", "e"]);
-        let error = cosign::checkpoint(opened, &log_signer(), policy, mirrors).unwrap_err().to_string();
-        assert!(error.contains("has seen 2 entries, this directory has signed 0: it is from a backup"), "{error}");
+    let rules = |witnesses: Option<&Witnesses>, mirrors: &[Mirror]| Rules {
+        witnesses: witnesses.cloned(),
+        mirrors: mirrors.to_vec(),
+        ..Rules::default()
+    };
+    for (rules, mirrors) in [
+        (rules(Some(&policy), &[]), &[][..]),
+        (rules(None, &mirrors[..1]), &[]),
+        (rules(None, &mirrors[1..]), &[]),
+        (rules(None, &[]), &mirrors[..1]),
+        (rules(None, &[]), &mirrors[1..]),
+    ] {
+        let opened = Log::open(log.path()).unwrap().with_rules(rules).unwrap();
+        let stale = "has seen 2 entries, this directory has signed 0: it is from a backup";
+        let error = cosign::is_newest(&opened, mirrors).unwrap_err().to_string();
+        assert!(error.contains(stale), "{error}");
+        let error = cosign::checkpoint(appended(opened, &["c", "d", "e"]), &log_signer(), mirrors).unwrap_err();
+        assert!(error.to_string().contains(stale), "{error}");
         assert_eq!(Log::open(log.path()).unwrap().signed().checkpoint().size, 0);
+    }
+    // Who cannot be asked does not say yes.
+    let absent = [Mirror::Directory(states.path().join("absent")), NOBODY.parse().unwrap()];
+    for mirror in absent {
+        let opened = Log::open(log.path()).unwrap().with_rules(Rules::default()).unwrap();
+        assert!(cosign::is_newest(&opened, &[mirror]).is_err());
     }
 }
 
@@ -128,8 +153,8 @@ fn a_policy_of_another_log_is_no_policy() {
     let log = begun(&["a"]);
     let other = Signer::new("example.com/log", SignatureType::ED25519, &[2; 32]).unwrap();
     let policy = format!("log {}\nquorum none\n", other.key());
-    let policy = Policy::parse(policy.as_bytes(), SplitView::Accepted).unwrap();
-    let error = cosign::checkpoint(Log::open(log.path()).unwrap(), &log_signer(), Some(&policy), &[]).unwrap_err();
+    let witnesses = Some(Witnesses::new(policy, SplitView::Accepted).unwrap());
+    let error = Log::open(log.path()).unwrap().with_rules(Rules { witnesses, ..Rules::default() }).unwrap_err();
     assert!(error.to_string().starts_with("the policy has no line"), "{error}");
 }
 
@@ -182,7 +207,7 @@ fn a_fork_is_kept_as_evidence_and_one_state_has_one_witness() {
 #[test]
 fn only_public_files_are_served_and_bad_requests_are_refused() {
     let log = begun(&["a", "b"]);
-    drop(cosign::checkpoint(Log::open(log.path()).unwrap(), &log_signer(), None, &[]).unwrap());
+    drop(cosign::checkpoint(Log::open(log.path()).unwrap(), &log_signer(), &[]).unwrap());
     let root = log.path().to_owned();
     let address = spawned(move |listener| serve::log(&root, &listener).unwrap());
     let status = |path: &str| get(&address, path)[9..12].to_owned();

@@ -107,7 +107,7 @@ fn new(file: &Path, algorithm: Algorithm, passphrase: &PassphraseFlags) -> anyho
 }
 
 /// Writes a file for its owner alone, whole, unless there is one.
-fn create(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let writing = || format!("writing {}", path.display());
     let absolute = std::path::absolute(path).with_context(writing)?;
     let parent = absolute.parent().with_context(writing)?;

@@ -1,22 +1,28 @@
 //! `cargo xtask log`: the transparency log in a directory.
 
+mod events;
+mod rules;
+mod show;
+
+pub(crate) use rules::OthersFlags;
+
 use crate::key::PassphraseFlags;
 use crate::report::{self, Answer};
 use crate::workspace;
+use ::measure::snp::report::ChipId;
 use anyhow::{Context as _, bail, ensure};
 use image::files::read_bounded;
 use log_client::bundle::MAX_ENTRY;
-use log_client::dsse::Envelope;
-use log_client::edge::cosign::{self, Mirror};
+use log_client::edge::cosign;
 use log_client::edge::directory::Directory;
 use log_client::edge::log::{self, Log};
+use log_client::edge::rules::Rules;
 use log_client::edge::{fsck, serve, witness::Witness};
 use log_client::keys::at_rest::SecretKey;
 use log_client::merkle::leaf_hash;
 use log_client::note::SignatureType;
-use log_client::policy::MAX_POLICY;
-use log_client::statement::Statement;
-use log_client::{Policy, Signer, SplitView, VerifierKey};
+use log_client::statement::Version;
+use log_client::{Signer, VerifierKey};
 use serde_json::json;
 use std::fs::File;
 use std::io::BufReader;
@@ -41,6 +47,21 @@ enum What {
         origin: String,
         #[command(flatten)]
         key: KeyFlags,
+        #[command(flatten)]
+        rules: rules::RulesFlags,
+    },
+    /// Show whom the log's owner has laid down: root keys, mirrors, witnesses; or change it.
+    Rules {
+        /// The log's directory.
+        dir: PathBuf,
+        #[command(flatten)]
+        rules: rules::RulesFlags,
+        /// Ask no witness any more.
+        #[arg(long, conflicts_with = "policy")]
+        no_policy: bool,
+        /// Ask no mirror any more, or only those given here.
+        #[arg(long)]
+        no_mirrors: bool,
     },
     /// Add entries; they are on the disk when this ends. Prints the index of each file.
     Append {
@@ -52,6 +73,84 @@ enum What {
         /// A text each line of which is an entry, however many.
         #[arg(long, value_name = "FILE", conflicts_with = "files")]
         lines: Option<PathBuf>,
+        #[command(flatten)]
+        others: OthersFlags,
+    },
+    /// Say what holds for now: which releases are live, which keys count, the fleet, the least firmware. Once a week.
+    Status {
+        #[command(flatten)]
+        event: events::EventFlags,
+        #[command(flatten)]
+        status: events::StatusFlags,
+    },
+    /// Say the same, but for releases that are not to be trusted any more.
+    Yank {
+        #[command(flatten)]
+        event: events::EventFlags,
+        /// The release's version.
+        #[arg(required = true)]
+        version: Vec<Version>,
+        #[command(flatten)]
+        status: events::StatusFlags,
+    },
+    /// Let a key sign releases from now on, or, if it is a P-256 key, submissions.
+    KeyAdd {
+        #[command(flatten)]
+        event: events::EventFlags,
+        /// Its public half.
+        #[arg(value_name = "FILE.pub")]
+        public: PathBuf,
+        /// What it is called; its purpose by default.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Let a release key sign nothing any more.
+    KeyRevoke {
+        #[command(flatten)]
+        event: events::EventFlags,
+        /// Its public half, or its key id.
+        #[arg(value_name = "FILE.pub|SHA256")]
+        public: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// From which entry on; the next one by default, an earlier one if the key was stolen before it was missed.
+        #[arg(long, value_name = "INDEX")]
+        from: Option<u64>,
+    },
+    /// Say which chips are the fleet.
+    Fleet {
+        #[command(flatten)]
+        event: events::EventFlags,
+        /// The chip ids, 128 hexadecimal digits each, a line each, ascending.
+        roster: PathBuf,
+    },
+    /// Print a chip's row of a roster, with the path to the root that a status names.
+    Row {
+        /// The chip ids.
+        roster: PathBuf,
+        /// The chip's id.
+        chip: ChipId,
+    },
+    /// Sign what --draft has left with one key, or what others have signed so far with one more. Shows what is signed.
+    Sign {
+        /// The statement, or the envelope around it.
+        file: PathBuf,
+        #[command(flatten)]
+        key: KeyFlags,
+        /// Where the signed envelope goes; nothing is overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Add a statement that root keys have signed, in one place or in several.
+    Submit {
+        /// The log's directory.
+        dir: PathBuf,
+        /// What `log sign` has left: over one statement, each signature once.
+        #[arg(required = true)]
+        envelope: Vec<PathBuf>,
+        #[command(flatten)]
+        others: OthersFlags,
     },
     /// Sign what was added, have witnesses cosign it and publish it.
     Checkpoint {
@@ -60,7 +159,7 @@ enum What {
         #[command(flatten)]
         key: KeyFlags,
         #[command(flatten)]
-        others: WitnessFlags,
+        others: OthersFlags,
     },
     /// Print the proof that an entry is in the log, as a .tlog-proof.
     Proof {
@@ -132,30 +231,25 @@ struct VkeyFlags {
     vkey: Option<VerifierKey>,
 }
 
-/// Who besides the log's key makes a checkpoint acceptable.
-#[derive(Debug, clap::Args)]
-pub(crate) struct WitnessFlags {
-    /// The witnesses and how many of them must sign, as a tlog-policy.
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// Accept a policy whose quorums need have no witness in common.
-    #[arg(long, requires = "policy")]
-    split_view_accepted: bool,
-    /// Where a copy of the log is, a directory or address: if it has more than this one, nothing is signed.
-    #[arg(long, value_name = "DIR|URL")]
-    mirror: Vec<Mirror>,
-}
-
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     match &flags.what {
-        What::Init { dir, origin, key } => {
-            let log = Log::init(dir, &key.signer(origin, SignatureType::ED25519)?)?;
+        What::Init { dir, origin, key, rules } => {
+            let log = Log::init_with(dir, &key.signer(origin, SignatureType::ED25519)?, rules.read()?)?;
             let (vkey, size) = (log.key().to_string(), log.tree().size);
             let reason = format!("{} holds the log {origin} with {size} entries", dir.display());
             Ok(Answer { yes: true, reason, text: format!("{vkey}\n"), payload: json!({ "vkey": vkey, "size": size }) })
         }
-        What::Append { dir, files, lines: None } => append(dir, files),
-        What::Append { dir, lines: Some(lines), .. } => import(dir, lines),
+        What::Rules { dir, rules, no_policy, no_mirrors } => rules::lay_down(dir, rules, *no_policy, *no_mirrors),
+        What::Append { dir, files, lines: None, others } => append(dir, files, others),
+        What::Append { dir, lines: Some(lines), others, .. } => import(dir, lines, others),
+        What::Status { event, status } => events::status(event, status, &[]),
+        What::Yank { event, version, status } => events::status(event, status, version),
+        What::KeyAdd { event, public, name } => events::key_add(event, public, name.as_deref()),
+        What::KeyRevoke { event, public, reason, from } => events::key_revoke(event, public, *from, reason),
+        What::Fleet { event, roster } => events::fleet(event, roster),
+        What::Row { roster, chip } => events::row(roster, *chip),
+        What::Sign { file, key, out } => events::sign(file, &key.key, &key.passphrase, out),
+        What::Submit { dir, envelope, others } => events::submit(dir, envelope, others),
         What::Checkpoint { dir, key, others } => checkpoint(dir, key, others),
         What::Proof { dir, index, entry, vkey } => proof(dir, *index, entry.as_deref(), &vkey.of(dir)?),
         What::Fsck { dir, vkey } => check(dir, &vkey.of(dir)?, false),
@@ -185,24 +279,6 @@ impl KeyFlags {
     }
 }
 
-impl WitnessFlags {
-    /// The policy, if there is one.
-    pub(crate) fn policy(&self) -> anyhow::Result<Option<Policy>> {
-        let split = if self.split_view_accepted { SplitView::Accepted } else { SplitView::Refused };
-        let read = |path: &PathBuf| {
-            let reading = || format!("reading {}", path.display());
-            let bytes = read_bounded(path, MAX_POLICY as u64).with_context(reading)?;
-            Policy::parse(&bytes, split).with_context(reading)
-        };
-        self.policy.as_ref().map(read).transpose()
-    }
-
-    /// Where copies of the log are.
-    pub(crate) fn mirrors(&self) -> &[Mirror] {
-        &self.mirror
-    }
-}
-
 impl VkeyFlags {
     fn of(&self, dir: &Path) -> anyhow::Result<VerifierKey> {
         match &self.vkey {
@@ -212,18 +288,18 @@ impl VkeyFlags {
     }
 }
 
-fn append(dir: &Path, files: &[PathBuf]) -> anyhow::Result<Answer> {
+fn append(dir: &Path, files: &[PathBuf], others: &OthersFlags) -> anyhow::Result<Answer> {
     let entries = files.iter().map(|file| entry(file)).collect::<anyhow::Result<Vec<_>>>()?;
-    let (log, indexes) = Log::open(dir)?.append(&entries)?;
+    let (log, indexes) = others.open_newest(dir)?.append(&entries)?;
     let size = log.tree().size;
     let text = indexes.iter().map(|index| format!("{index}\n")).collect();
     let reason = format!("{} entries are among the {size} of {}", files.len(), dir.display());
     Ok(Answer { yes: true, reason, text, payload: json!({ "indexes": indexes, "size": size }) })
 }
 
-fn import(dir: &Path, lines: &Path) -> anyhow::Result<Answer> {
+fn import(dir: &Path, lines: &Path, others: &OthersFlags) -> anyhow::Result<Answer> {
     let file = File::open(lines).with_context(|| format!("opening {}", lines.display()))?;
-    let log = Log::open(dir)?;
+    let log = others.open_newest(dir)?;
     let before = log.tree().size;
     let mut read: usize = 0;
     let log = log.import(log::lines(BufReader::new(file)), |more| {
@@ -236,10 +312,9 @@ fn import(dir: &Path, lines: &Path) -> anyhow::Result<Answer> {
     Ok(Answer { yes: true, text: format!("{reason}\n"), reason, payload })
 }
 
-fn checkpoint(dir: &Path, key: &KeyFlags, others: &WitnessFlags) -> anyhow::Result<Answer> {
-    let policy = others.policy()?;
+fn checkpoint(dir: &Path, key: &KeyFlags, others: &OthersFlags) -> anyhow::Result<Answer> {
     let signer = key.signer(log::vkey(dir)?.name(), SignatureType::ED25519)?;
-    let (log, accepted) = cosign::checkpoint(Log::open(dir)?, &signer, policy.as_ref(), &others.mirror)?;
+    let (log, accepted) = cosign::checkpoint(others.open(dir)?, &signer, others.mirrors())?;
     let published = log.directory().checkpoint(log.key())?;
     let witnesses = accepted.map_or(0, |accepted| accepted.witnesses.len());
     let size = published.checkpoint().size;
@@ -285,24 +360,11 @@ fn check(dir: &Path, vkey: &VerifierKey, show: bool) -> anyhow::Result<Answer> {
     if !show {
         return Ok(Answer { yes: true, text: format!("{reason}\n"), reason, payload });
     }
-    let entries = (0..size).map(|index| {
-        let entry = directory.entry(index, size)?;
-        let kind = kind(&entry);
-        anyhow::Ok((index, leaf_hash(&entry), entry.len(), kind))
-    });
-    let entries = entries.collect::<anyhow::Result<Vec<_>>>()?;
-    let lines = entries.iter().map(|(index, leaf, bytes, kind)| format!("{index:>8} {leaf} {bytes:>6} {kind}\n"));
-    let listed = entries
-        .iter()
-        .map(|(index, leaf, bytes, kind)| json!({ "index": index, "leaf_sha256": leaf, "bytes": bytes, "kind": kind }));
-    payload["entries"] = listed.collect();
-    Ok(Answer { yes: true, reason, text: lines.collect(), payload })
-}
-
-/// What kind of statement an entry says it is. The log vouches for none of it.
-fn kind(entry: &[u8]) -> &'static str {
-    let statement = Envelope::parse(entry).ok().and_then(|it| Statement::parse(it.unverified_payload()).ok());
-    statement.map_or("not a statement", |statement| statement.predicate.predicate_type())
+    // Root keys are known of our own logs.
+    let rules = if dir.join(log::STATE).exists() { log::rules(dir)? } else { Rules::default() };
+    let (text, entries) = show::entries(&directory, size, &rules)?;
+    payload["entries"] = entries;
+    Ok(Answer { yes: true, reason, text, payload })
 }
 
 fn entry(file: &Path) -> anyhow::Result<Vec<u8>> {

@@ -3,7 +3,7 @@
 mod statement;
 
 use crate::key::{self, PassphraseFlags};
-use crate::log::WitnessFlags;
+use crate::log::OthersFlags;
 use crate::report::{Answer, Terminal};
 use crate::{measure, workspace};
 use anyhow::{Context as _, bail, ensure};
@@ -13,7 +13,6 @@ use image::pipeline::measured::Manifest;
 use image::progress::Progress as _;
 use log_client::dsse::Envelope;
 use log_client::edge::cosign;
-use log_client::edge::log::Log;
 use log_client::keys::SigningKey;
 use log_client::keys::at_rest::SecretKey;
 use log_client::note::{SignatureType, Signer};
@@ -55,7 +54,7 @@ pub(crate) struct Flags {
     log_passphrase_file: Option<PathBuf>,
 
     #[command(flatten)]
-    others: WitnessFlags,
+    others: OthersFlags,
 
     /// What the guest runs on. A release for `simulated` is for tests and demonstrations.
     #[arg(long, value_enum, default_value_t = TeeFlag::Snp)]
@@ -98,9 +97,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
             return Ok(Answer { yes: false, reason, text: differences.join("\n") + "\n", payload });
         }
     };
-    let policy = flags.others.policy()?;
     let key = ed25519(&flags.key, &flags.passphrase)?;
-    let log = Log::open(&flags.log)?;
+    let log = flags.others.open_newest(&flags.log)?;
     let signer = match &flags.log_key {
         None => key.clone(),
         Some(file) => ed25519(file, &PassphraseFlags { passphrase_file: flags.log_passphrase_file.clone() })?,
@@ -138,7 +136,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let entry = envelope.to_bytes();
     let (log, indexes) = log.append(std::slice::from_ref(&entry)).context("appending to the log")?;
     let [index] = indexes[..] else { bail!("expected one index of the log, found {indexes:?}") };
-    let published = cosign::checkpoint(log, &signer, policy.as_ref(), flags.others.mirrors());
+    let published = cosign::checkpoint(log, &signer, flags.others.mirrors());
     let (log, accepted) = published.context("the entry is in the log, but not published; the same command goes on")?;
     let proof = log.directory().prove(index, log.key())?;
     terminal.done("logged", &format!("{} at index {index}", log.key().name()), started.elapsed());

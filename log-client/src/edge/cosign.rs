@@ -2,6 +2,7 @@
 
 use super::directory::read;
 use super::log::Log;
+use super::rules::Witnesses;
 use crate::checkpoint::SignedCheckpoint;
 use crate::note::{MAX_NOTE, Note, Signer, VerifierKey, parse_lines};
 use crate::policy::{Accepted, Policy, Witness};
@@ -15,7 +16,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where a copy of the log is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mirror {
     /// In a directory.
     Directory(PathBuf),
@@ -32,40 +33,36 @@ impl std::str::FromStr for Mirror {
     }
 }
 
-/// Signs all entries of a log, has the policy's witnesses cosign, and publishes the checkpoint if the policy accepts
-/// it. Before anything is signed, every mirror and witness is asked whether it has seen more of the log than this
-/// directory has signed, which is then from a backup. Without a policy no witness is asked.
+impl std::fmt::Display for Mirror {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+/// Asks every mirror and witness that the log's rules name, and every one of `mirrors`, whether it has seen more of the log
+/// than this directory has signed, which is then from a backup. Nothing must be added or signed on top of one.
+///
+/// # Errors
+/// When one has, a mirror cannot be asked, or the witnesses that can be are no quorum.
+pub fn is_newest(log: &Log, mirrors: &[Mirror]) -> anyhow::Result<()> {
+    ask(&agent(), log, mirrors).map(drop)
+}
+
+/// Signs all entries of a log, has the witnesses of the log's rules cosign, and publishes the checkpoint if their policy
+/// accepts it. Before anything is signed, [`is_newest`] must hold. Without a policy no witness is asked.
 ///
 /// # Errors
 /// Nothing is published then. What was signed is kept, and the next attempt has the same signed.
-pub fn checkpoint(
-    log: Log,
-    signer: &Signer,
-    policy: Option<&Policy>,
-    mirrors: &[Mirror],
-) -> anyhow::Result<(Log, Option<Accepted>)> {
+pub fn checkpoint(log: Log, signer: &Signer, mirrors: &[Mirror]) -> anyhow::Result<(Log, Option<Accepted>)> {
     let agent = agent();
-    for mirror in mirrors {
-        let (theirs, whose) = mirror.checkpoint(&agent, log.key())?;
-        log.agrees_with(theirs.checkpoint(), &whose)?;
-    }
-    let Some(policy) = policy else { return Ok((log.sign(signer)?.publish(&[])?, None)) };
-    ensure!(
-        policy.logs().iter().any(|known| known.key == *log.key()),
-        "the policy has no line `log {}`: it would accept nothing of this log",
-        log.key()
-    );
-
-    let probe = |witness: &Witness| probe(&agent, witness, log.signed());
-    let known = each(policy.witnesses(), probe);
-    for (witness, size) in policy.witnesses().iter().zip(&known) {
-        if let Ok(size) = size {
-            log.is_not_behind(*size, &format!("the witness {}", witness.name.escape_ascii()))?;
-        }
-    }
-    let reachable = |at: usize| known.get(at).is_some_and(Result::is_ok);
-    ensure!(policy.is_quorum(reachable), "nothing was signed: {}", failures(policy, &known));
-
+    let known = ask(&agent, &log, mirrors)?;
+    let witnesses = log.rules().witnesses.clone();
+    let Some(policy) = witnesses.as_ref().map(Witnesses::policy) else {
+        return Ok((log.sign(signer)?.publish(&[])?, None));
+    };
     let log = log.sign(signer)?;
     let size = log.signed().checkpoint().size;
     let mut tiles = Tiles::new(size, |tile| log.directory().hashes(tile));
@@ -84,6 +81,24 @@ pub fn checkpoint(
     let accepted = accepted.with_context(|| format!("nothing was published: {}", failures(policy, &lines)))?;
     let lines: Vec<_> = lines.into_iter().flatten().collect();
     Ok((log.publish(&lines)?, Some(accepted)))
+}
+
+/// How many entries each witness of the log's rules knows, or why it could not be asked.
+fn ask(agent: &ureq::Agent, log: &Log, mirrors: &[Mirror]) -> anyhow::Result<Vec<anyhow::Result<u64>>> {
+    for mirror in log.rules().mirrors.iter().chain(mirrors) {
+        let (theirs, whose) = mirror.checkpoint(agent, log.key())?;
+        log.agrees_with(theirs.checkpoint(), &whose)?;
+    }
+    let Some(policy) = log.rules().witnesses.as_ref().map(Witnesses::policy) else { return Ok(Vec::new()) };
+    let known = each(policy.witnesses(), |witness| probe(agent, witness, log.signed()));
+    for (witness, size) in policy.witnesses().iter().zip(&known) {
+        if let Ok(size) = size {
+            log.is_not_behind(*size, &format!("the witness {}", witness.name.escape_ascii()))?;
+        }
+    }
+    let reachable = |at: usize| known.get(at).is_some_and(Result::is_ok);
+    ensure!(policy.is_quorum(reachable), "nothing was added or signed: {}", failures(policy, &known));
+    Ok(known)
 }
 
 impl Mirror {

@@ -63,6 +63,15 @@ impl Directory {
         entry.with_context(|| format!("no entry {index} in {bundle}"))
     }
 
+    /// The first `size` entries, in order; one bundle of them at a time is in memory.
+    pub fn entries_of(&self, size: u64) -> impl Iterator<Item = anyhow::Result<Vec<u8>>> {
+        let bundles = (0..).map_while(move |index| Tile::in_tree(Level::Entries, index, size));
+        bundles.flat_map(|bundle| match self.entries(bundle) {
+            Ok(entries) => entries.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        })
+    }
+
     /// The first of the first `size` entries with this hash. Looks at all of them: 32 bytes each.
     pub fn find(&self, leaf: &Sha256, size: u64) -> anyhow::Result<Option<u64>> {
         for index in 0..size.div_ceil(WIDTH) {

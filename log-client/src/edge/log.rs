@@ -5,6 +5,7 @@
 //! | file | is |
 //! |---|---|
 //! | `vkey` | the log's key |
+//! | `rules` | what the owner has laid down ([`super::rules`]) |
 //! | `tree` | the text of a checkpoint over all entries there are: what may be signed next |
 //! | `signed` | the last checkpoint that was signed, with the log's signature only |
 //! | `lock` | locked by whoever writes |
@@ -19,16 +20,20 @@
 use super::directory::{CHECKPOINT, Directory, read};
 use super::durable::{Batch, flush, replace};
 use super::fsck::rehash;
+use super::rules::{MAX_RULES, Rules};
 use crate::bundle;
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::dsse::Envelope;
+use crate::lifecycle::Book;
 use crate::merkle::{empty_root, leaf_hash};
 use crate::note::{MAX_NOTE, MAX_VERIFIER_KEY, SignatureType, Signer, VerifierKey};
+use crate::statement::Predicate;
 use crate::tile::{self, Level, Tile, WIDTH};
 use crate::tree::{RightEdge, Tiles};
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
 use nix::fcntl::{Flock, FlockArg};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
@@ -36,6 +41,7 @@ use std::path::{Path, PathBuf};
 /// The directory that is not public.
 pub const STATE: &str = ".state";
 const VKEY: &str = "vkey";
+const RULES: &str = "rules";
 const TREE: &str = "tree";
 const SIGNED: &str = "signed";
 const LOCK: &str = "lock";
@@ -53,6 +59,7 @@ pub struct Log {
     directory: Directory,
     state: PathBuf,
     key: VerifierKey,
+    rules: Rules,
     edge: RightEdge,
     signed: SignedCheckpoint,
     _lock: Flock<File>,
@@ -61,7 +68,13 @@ pub struct Log {
 impl Log {
     /// Begins a log: the name in the signer's key is its origin. The empty tree is signed and published. A directory
     /// that holds a log without `.state`, such as a mirror, is checked from its entries up and taken over.
+    /// It has no rules yet.
     pub fn init(root: &Path, signer: &Signer) -> anyhow::Result<Self> {
+        Self::init_with(root, signer, Rules::default())
+    }
+
+    /// The same, with rules from the beginning.
+    pub fn init_with(root: &Path, signer: &Signer, rules: Rules) -> anyhow::Result<Self> {
         let key = signer.key();
         ensure!(key.kind() == SignatureType::ED25519, "expected a log's key (type 01), found type {:02}", key.kind().0);
         let (directory, state) = (Directory::new(root), root.join(STATE));
@@ -79,7 +92,8 @@ impl Log {
         };
         rehash(&directory, signed.checkpoint())?;
         let edge = RightEdge::read(signed.checkpoint().size, |tile| directory.hashes(tile))?;
-        let log = Self { directory, state, key: key.clone(), edge, signed, _lock: lock };
+        let log = Self { directory, state, key: key.clone(), rules: Rules::default(), edge, signed, _lock: lock };
+        let log = log.with_rules(rules)?;
         log.replace_state(VKEY, &format!("{key}\n"))?;
         log.replace_state(SIGNED, log.signed.note())?;
         if log.signed.checkpoint().size == 0 {
@@ -95,14 +109,16 @@ impl Log {
         ensure!(state.join(TREE).exists(), "{} is no log of ours; begin one with `log init`", root.display());
         let lock = lock(&state)?;
         let key = vkey(root)?;
-        let tree: Checkpoint = text(&state.join(TREE))?.parse().with_context(|| format!("{STATE}/{TREE}"))?;
-        let signed = SignedCheckpoint::verify(text(&state.join(SIGNED))?.as_bytes(), &key)
+        let tree: Checkpoint =
+            text(&state.join(TREE), MAX_NOTE as u64)?.parse().with_context(|| format!("{STATE}/{TREE}"))?;
+        let signed = SignedCheckpoint::verify(text(&state.join(SIGNED), MAX_NOTE as u64)?.as_bytes(), &key)
             .with_context(|| format!("{STATE}/{SIGNED}"))?;
         let published = directory.checkpoint(&key)?;
         ensure!(tree.origin == key.name(), "{STATE}/{TREE}: expected the log {}, found {}", key.name(), tree.origin);
 
         let edge = RightEdge::read(tree.size, |tile| directory.hashes(tile))?;
-        let log = Self { directory, state, key, edge, signed, _lock: lock };
+        let rules = rules(root)?;
+        let log = Self { directory, state, key, rules, edge, signed, _lock: lock };
         let found = log.edge.root();
         ensure!(
             found == tree.root,
@@ -129,6 +145,28 @@ impl Log {
     /// The log's key.
     pub fn key(&self) -> &VerifierKey {
         &self.key
+    }
+
+    /// What its owner has laid down.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Lays down other rules. They are on the disk when this returns.
+    pub fn with_rules(mut self, rules: Rules) -> anyhow::Result<Self> {
+        if let Some(witnesses) = &rules.witnesses {
+            ensure!(
+                witnesses.policy().logs().iter().any(|known| known.key == self.key),
+                "the policy has no line `log {}`: it would accept nothing of this log",
+                self.key
+            );
+        }
+        let text = rules.to_string();
+        let again = text.parse().is_ok_and(|again: Rules| again == rules);
+        ensure!(again && text.len() as u64 <= MAX_RULES, "the rules are too long, or name a place with a line break");
+        self.replace_state(RULES, &text)?;
+        self.rules = rules;
+        Ok(self)
     }
 
     /// The files that are public.
@@ -172,8 +210,40 @@ impl Log {
         Ok(())
     }
 
+    /// What all entries there are say, by the root keys of the log's rules.
+    ///
+    /// # Errors
+    /// When there are no such keys, or an entry cannot be read.
+    pub fn book(&self) -> anyhow::Result<Book> {
+        let roots = self.rules.roots.as_ref();
+        let roots = roots.with_context(|| format!("{STATE}/{RULES} names no root keys; see `log rules`"))?;
+        let mut book = Book::new(roots.keys().to_vec(), roots.quorum());
+        for entry in self.directory.entries_of(self.edge.size()) {
+            // What does not count takes its index all the same.
+            let _counts = book.push(&entry?);
+        }
+        Ok(book)
+    }
+
+    /// Refuses entries that would not count.
+    fn judge<'a>(&self, new: impl IntoIterator<Item = &'a [u8]>) -> anyhow::Result<()> {
+        let Some(roots) = &self.rules.roots else { return Ok(()) };
+        let mut book = self.book()?;
+        for entry in new {
+            let index = book.ledger().size();
+            let event = book.push(entry).with_context(|| format!("entry {index} would not count"))?;
+            let by_roots = !matches!(event.statement.predicate, Predicate::Release(_) | Predicate::Rebuild(_));
+            if by_roots {
+                let signed = Envelope::parse(entry)?.verify_only(roots.keys(), roots.quorum());
+                signed.with_context(|| format!("entry {index} would count, but a stranger has signed it, too"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds entries, at most [`BATCH`] of together [`BATCH_BYTES`], and returns the index of each, once they are on the
-    /// disk. An entry that the log has already keeps the index it has.
+    /// disk. An entry that the log has already keeps the index it has. If the log's rules name root keys, every new entry
+    /// must count at its index ([`Book::push`]).
     pub fn append(mut self, entries: &[Vec<u8>]) -> anyhow::Result<(Self, Vec<u64>)> {
         let bytes: usize = entries.iter().map(Vec::len).sum();
         let few = entries.len() <= BATCH && bytes <= BATCH_BYTES;
@@ -186,6 +256,10 @@ impl Log {
         let leaves: Vec<_> = entries.iter().map(|entry| leaf_hash(entry)).collect();
         let mut known: BTreeMap<Sha256, Option<u64>> = leaves.iter().map(|leaf| (*leaf, None)).collect();
         self.find(&mut known)?;
+        let unknown = |leaf: &Sha256| known.get(leaf).is_none_or(Option::is_none);
+        let mut once = BTreeSet::new();
+        let new = entries.iter().zip(&leaves).filter(|(_, leaf)| unknown(leaf) && once.insert(**leaf));
+        self.judge(new.map(|(entry, _)| entry.as_slice()))?;
 
         let scratch = self.state.join(SCRATCH);
         let mut batch = Batch::new(self.directory.root(), &scratch);
@@ -334,7 +408,16 @@ const RECOVERY: &str = "copy `checkpoint` and `tile/` of the newest mirror into 
 /// The key of one of our logs.
 pub fn vkey(root: &Path) -> anyhow::Result<VerifierKey> {
     let path = root.join(STATE).join(VKEY);
-    text(&path)?.trim_end().parse().with_context(|| format!("reading {}", path.display()))
+    text(&path, (MAX_VERIFIER_KEY as u64).saturating_add(1))?
+        .trim_end()
+        .parse()
+        .with_context(|| format!("reading {}", path.display()))
+}
+
+/// What the owner of one of our logs has laid down.
+pub fn rules(root: &Path) -> anyhow::Result<Rules> {
+    let path = root.join(STATE).join(RULES);
+    text(&path, MAX_RULES)?.parse().with_context(|| format!("reading {}", path.display()))
 }
 
 /// The lines of a text, each an entry, without their newlines. A line too long for an entry is an error.
@@ -363,9 +446,9 @@ fn lock(state: &Path) -> anyhow::Result<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).with_context(locking)
 }
 
-fn text(path: &Path) -> anyhow::Result<String> {
+fn text(path: &Path, limit: u64) -> anyhow::Result<String> {
     let reading = || format!("reading {}", path.display());
-    let bytes = read(path, MAX_NOTE.max(MAX_VERIFIER_KEY) as u64).with_context(reading)?;
+    let bytes = read(path, limit).with_context(reading)?;
     String::from_utf8(bytes).with_context(reading)
 }
 

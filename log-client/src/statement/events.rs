@@ -15,7 +15,7 @@ pub const MAX_VALIDITY: u64 = 7 * 24 * 60 * 60;
 /// Most variations of a rebuild.
 pub const MAX_VARIATIONS: usize = 16;
 /// Most keys in force.
-const MAX_KEYS: usize = 16;
+pub const MAX_KEYS: usize = 16;
 /// Longest public key other than Ed25519, in bytes: a P-256 SubjectPublicKeyInfo has 91.
 const MAX_SPKI: usize = 128;
 /// What the roster is called among the subjects.
