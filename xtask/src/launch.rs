@@ -1,12 +1,21 @@
 //! `cargo xtask launch`: the image in QEMU, on SEV-SNP hardware or in software emulation.
 
+mod processor;
+
+use crate::release::RELEASE;
 use crate::report::{Answer, Terminal};
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
+use image::files::read_bounded;
 use image::pipeline::dist::OVMF;
 use image::progress::{Progress as _, Unit};
 use image::result::launch::{Dist, Firmware, Guest, Interrupts, Machine, Platform, Readiness, free_port, tools};
+use log_client::dsse::Envelope;
+use log_client::statement::{Predicate, Statement};
+use measure::Sha256;
 use measure::cmdline::Tee;
+use measure::snp::LaunchDigest;
+use processor::ProductFlag;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,13 +23,17 @@ use std::time::Duration;
 /// How long the guest may take until it is ready; emulation on a busy machine needs a tenth of it.
 const READY: Duration = Duration::from_secs(240);
 
+/// Largest operator document (docs/formats.md, "Simulated secure processor"), and largest envelope of a release, in bytes.
+const MAX_OPERATOR: u64 = 4096;
+const MAX_RELEASE: u64 = 64 << 10;
+
 /// How many lines of the console are quoted when the guest does not get ready.
 const QUOTED: usize = 20;
 
 /// What `launch` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// The output directory of `build`; the checkout's `dist/` by default.
+    /// The output directory of `build` or of `release`; the checkout's `dist/` by default.
     dist: Option<PathBuf>,
 
     /// Emulate the machine in software: nothing protects the guest, and its measured command line says so.
@@ -38,6 +51,14 @@ pub(crate) struct Flags {
     /// What runs before the kernel in a simulation.
     #[arg(long, value_enum, default_value_t = FirmwareFlag::Measured, requires = "simulate")]
     firmware: FirmwareFlag,
+
+    /// The processor that a simulation pretends to have, beside the guest.
+    #[arg(long, value_enum, default_value_t = ProductFlag::Genoa, requires = "simulate")]
+    product: ProductFlag,
+
+    /// The operator document, whose SHA-256 becomes HOST_DATA; zeros without one.
+    #[arg(long, value_name = "FILE")]
+    operator: Option<PathBuf>,
 
     /// Virtual CPUs; on hardware their number is part of the launch digest.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -68,10 +89,12 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let cache = workspace::cache()?;
     let work = cache.join("launch").join(port.to_string());
     fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
-    let machine = machine(flags, &dist, port, &work)?;
+    let operator = flags.operator.as_deref().map(operator).transpose()?;
+    let machine = machine(flags, &dist, operator, port, &work)?;
     if flags.print {
         return Ok(printed(&machine));
     }
+    let launch_digest = dist.launch_digest(&machine.command_line, flags.vcpus)?;
     if !flags.simulate {
         hardware()?;
     }
@@ -80,8 +103,18 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let mut interrupted = || interrupts.pending();
     let terminal = Terminal::new();
     let tools = tools(&dist, &cache)?;
+    if let Some(mismatch) = mismatch(&dist, launch_digest)? {
+        terminal.warn(&mismatch);
+    }
     if flags.simulate {
+        let host_data = operator.map_or([0; 32], |sha256| *sha256.as_bytes());
+        let processor = processor::of(flags.product, launch_digest, host_data);
         terminal.warn("SIMULATED HARDWARE: the host can read and change this guest; no client should trust it");
+        terminal.warn(&format!(
+            "its reports are of a simulated {}, signed with keys that everybody has",
+            processor.product
+        ));
+        processor::listen(&work, processor)?;
     }
     let mut guest = Guest::start(&machine, &tools, &work)?;
     let readiness = {
@@ -107,7 +140,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let stages: serde_json::Value =
         serde_json::from_str(&boot).with_context(|| format!("parsing what {url}/boot answered"))?;
     let payload = serde_json::json!({
-        "url": url, "seconds": took.as_secs_f64(), "boot": stages,
+        "url": url, "seconds": took.as_secs_f64(), "boot": stages, "launch_digest_sha384": launch_digest,
     });
     if !flags.once && !guest.serve(&mut interrupted)? {
         let console = guest.console()?;
@@ -119,7 +152,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     Ok(Answer { yes: true, reason: format!("the guest was ready on {url}"), text: format!("{url}\n"), payload })
 }
 
-fn machine(flags: &Flags, dist: &Dist, port: u16, work: &Path) -> anyhow::Result<Machine> {
+fn machine(flags: &Flags, dist: &Dist, host_data: Option<Sha256>, port: u16, work: &Path) -> anyhow::Result<Machine> {
     let tee = if flags.simulate { Tee::Simulated } else { Tee::Snp };
     let command_line = dist.command_line(tee)?;
     let in_work = |name| {
@@ -127,14 +160,37 @@ fn machine(flags: &Flags, dist: &Dist, port: u16, work: &Path) -> anyhow::Result
         path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
     };
     let platform = match (flags.simulate, flags.firmware) {
-        (false, _) => Platform::SevSnp { firmware: dist.path(OVMF) },
+        (false, _) => Platform::SevSnp { firmware: dist.path(OVMF), host_data },
         (true, FirmwareFlag::Seabios) => Platform::Simulated(Firmware::SeaBios),
         (true, FirmwareFlag::Measured) => {
             Platform::Simulated(dist.measured_firmware(&command_line, &in_work("hashes.page")?)?)
         }
     };
     let machine = dist.machine(platform, command_line, in_work("console.log")?, port);
-    Ok(Machine { vcpus: flags.vcpus, memory_mib: flags.memory, ..machine })
+    let processor = flags.simulate.then(|| in_work(processor::SOCKET)).transpose()?;
+    Ok(Machine { vcpus: flags.vcpus, memory_mib: flags.memory, processor, ..machine })
+}
+
+/// The digest of an operator document.
+fn operator(path: &Path) -> anyhow::Result<Sha256> {
+    let document = read_bounded(path, MAX_OPERATOR).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Sha256::of(&document))
+}
+
+/// Why clients will not find this guest in the release that lies beside its files, if there is one.
+fn mismatch(dist: &Dist, launch_digest: LaunchDigest) -> anyhow::Result<Option<String>> {
+    let path = PathBuf::from(dist.path(RELEASE));
+    let envelope = match read_bounded(&path, MAX_RELEASE) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("reading {}", path.display()))?,
+    };
+    let allows = || -> anyhow::Result<bool> {
+        let statement = Statement::parse(Envelope::parse(&envelope)?.unverified_payload())?;
+        let Predicate::Release(release) = statement.predicate else { bail!("expected a release") };
+        Ok(release.shapes()?.rows().iter().any(|row| row.launch_digest == launch_digest))
+    };
+    let allowed = allows().with_context(|| format!("reading {}", path.display()))?;
+    Ok((!allowed).then(|| format!("{} does not list launch digest {launch_digest}", path.display())))
 }
 
 /// Refuses a host without SEV-SNP, naming everything that is missing.

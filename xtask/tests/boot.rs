@@ -11,9 +11,11 @@ use anyhow::{Context as _, bail, ensure};
 use image::formats::deb::Deb;
 use image::inputs::lock::Lock;
 use image::inputs::store::Store;
+use image::pipeline::measured::Manifest;
 use image::progress::{Progress as _, Silent, Unit};
 use image::result::launch::{Dist, Firmware, Guest, Machine, Platform, Readiness, free_port, tools};
 use image::tools::sandbox::{Bind, Network, Sandbox};
+use measure::Sha256;
 use measure::cmdline::{CommandLine, Tee};
 use measure::guid::Guid;
 use std::collections::BTreeMap;
@@ -131,6 +133,9 @@ fn main() -> anyhow::Result<()> {
     let accepted = bench.qemu_accepts_snp_arguments(firmware.path());
     println!("test qemu_accepts_snp_arguments ... {}", if accepted.is_ok() { "ok" } else { "FAILED" });
     accepted?;
+    let measured = bench.launch_digests_are_those_of_the_table();
+    println!("test launch_digests_are_those_of_the_table ... {}", if measured.is_ok() { "ok" } else { "FAILED" });
+    measured?;
     // All of them, because the others need their times.
     let times = run(&bench, CONTROLS.to_vec(), CONTROL)?;
     let controls = times.len();
@@ -141,7 +146,7 @@ fn main() -> anyhow::Result<()> {
         limit.as_secs_f64()
     );
     let trials = run(&bench, TRIALS.into_iter().filter(|(name, ..)| selected(name)).collect(), limit)?;
-    println!("{} passed, 0 failed", 1 + controls + trials.len());
+    println!("{} passed, 0 failed", 2 + controls + trials.len());
     Ok(())
 }
 
@@ -259,10 +264,23 @@ impl Bench {
         Ok(Self { tools: tools(&dist, &cache)?, dist, ovmf, line, seed })
     }
 
+    /// What a simulated processor is told of its guest is what the build says that hardware would measure.
+    fn launch_digests_are_those_of_the_table(&self) -> anyhow::Result<()> {
+        let manifest = Manifest::read(Path::new(&self.dist.path("manifest.json")))?;
+        for (tee, vcpus) in [(Tee::Simulated, 1), (Tee::Simulated, 2), (Tee::Snp, 64)] {
+            let rows = manifest.boot(tee)?.snp.rows();
+            // The first of its size is the CPU that QEMU is asked for, with SNP alone.
+            let row = rows.iter().find(|row| row.vcpus.count() == vcpus).context("a row")?;
+            let found = self.dist.launch_digest(&self.dist.command_line(tee)?, u16::try_from(vcpus)?)?;
+            ensure!(found == row.launch_digest, "{tee}, {vcpus} vCPUs: expected {}, found {found}", row.launch_digest);
+        }
+        Ok(())
+    }
+
     /// QEMU gets as far with the arguments for hardware as it can without any: it refuses emulation of SEV-SNP after it
     /// has understood everything else.
     fn qemu_accepts_snp_arguments(&self, dir: &Path) -> anyhow::Result<()> {
-        let platform = Platform::SevSnp { firmware: self.dist.path("ovmf.fd") };
+        let platform = Platform::SevSnp { firmware: self.dist.path("ovmf.fd"), host_data: Some(Sha256::of(b"")) };
         let machine = self.dist.machine(platform, self.line.clone(), "/dev/null".to_owned(), free_port()?);
         let dist = Path::new(&machine.kernel).parent().context("a directory")?;
         let inside = |argument: &String| match argument.as_str() {

@@ -11,6 +11,9 @@ pub use dist::{Dist, tools};
 pub use guest::{Guest, Readiness, free_port};
 pub use interrupts::Interrupts;
 
+use base64ct::{Base64, Encoding as _};
+use measure::Sha256;
+
 /// The port the agent listens on in the guest.
 const GUEST_PORT: u16 = 8080;
 
@@ -43,6 +46,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// The loopback port of the host that leads to the agent.
     pub port: u16,
+    /// The socket behind virtio-serial port `vitrine.sim`, where a simulated secure processor listens.
+    pub processor: Option<String>,
 }
 
 /// What isolates the guest from the host.
@@ -52,6 +57,8 @@ pub enum Platform {
     SevSnp {
         /// The measured firmware (OVMF's AmdSev build).
         firmware: String,
+        /// HOST_DATA, if it is not to be zeros.
+        host_data: Option<Sha256>,
     },
     /// Nothing: software emulation.
     Simulated(Firmware),
@@ -82,7 +89,10 @@ impl Machine {
         let mut argv = Argv(Vec::new());
         argv.group(&["-no-user-config"]).group(&["-nodefaults"]).group(&["-no-reboot"]).group(&["-display", "none"]);
         match &self.platform {
-            Platform::SevSnp { firmware } => {
+            Platform::SevSnp { firmware, host_data } => {
+                let host_data =
+                    host_data.map(|sha256| format!(",host-data={}", Base64::encode_string(sha256.as_bytes())));
+                let host_data = host_data.as_deref().unwrap_or("");
                 argv.group(&["-accel", "kvm"])
                     .group(&["-machine", "q35,confidential-guest-support=sev0,memory-backend=ram1"])
                     .group(&[
@@ -92,7 +102,7 @@ impl Machine {
                     .group(&[
                         "-object",
                         &format!(
-                            "sev-snp-guest,id=sev0,policy={SNP_POLICY:#x},kernel-hashes=on,cbitpos=51,reduced-phys-bits=1"
+                            "sev-snp-guest,id=sev0,policy={SNP_POLICY:#x},kernel-hashes=on,cbitpos=51,reduced-phys-bits=1{host_data}"
                         ),
                     ])
                     .group(&["-bios", firmware]);
@@ -123,6 +133,12 @@ impl Machine {
             // Without an empty romfile QEMU offers the firmware a network boot program.
             .group(&["-device", "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,romfile="])
             .group(&["-serial", &format!("file:{}", value(&self.console))]);
+        if let Some(socket) = &self.processor {
+            argv.group(&["-device", "virtio-serial-pci,disable-legacy=on,iommu_platform=on"])
+                // The processor ends a connection on which it was not understood.
+                .group(&["-chardev", &format!("socket,id=sim,path={},reconnect-ms=1000", value(socket))])
+                .group(&["-device", "virtserialport,chardev=sim,name=vitrine.sim"]);
+        }
         argv.0
     }
 }
@@ -154,7 +170,7 @@ fn value(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn lines(platform: Platform) -> Vec<String> {
+    fn lines(platform: Platform, processor: Option<&str>) -> Vec<String> {
         let machine = Machine {
             platform,
             kernel: "/d/vmlinuz".into(),
@@ -166,6 +182,7 @@ mod tests {
             vcpus: 4,
             memory_mib: 512,
             port: 1234,
+            processor: processor.map(str::to_owned),
         };
         machine.argv().iter().map(|group| group.join(" ")).collect()
     }
@@ -196,13 +213,17 @@ mod tests {
             "-object sev-snp-guest,id=sev0,policy=0x30000,kernel-hashes=on,cbitpos=51,reduced-phys-bits=1",
             "-bios /d/ovmf.fd",
         ];
+        let mut with_host_data = snp.map(str::to_owned);
+        with_host_data[3] += &format!(",host-data={}A=", "QEBA".repeat(10) + "QE");
+        let with_host_data = with_host_data.each_ref().map(String::as_str);
         let bios = ["-accel tcg,thread=multi", "-machine q35"];
         let uefi = ["-accel tcg,thread=multi", "-machine q35", "-bios /d/ovmf.fd"];
         let page = "-device loader,file=/w/page,addr=0x810000,force-raw=on";
         let measured = [uefi[0], uefi[1], uefi[2], page];
         let firmware = || "/d/ovmf.fd".to_owned();
         for (platform, middle) in [
-            (Platform::SevSnp { firmware: firmware() }, &snp[..]),
+            (Platform::SevSnp { firmware: firmware(), host_data: None }, &snp[..]),
+            (Platform::SevSnp { firmware: firmware(), host_data: Some(Sha256::new([0x40; 32])) }, &with_host_data[..]),
             (Platform::Simulated(Firmware::SeaBios), &bios[..]),
             (Platform::Simulated(Firmware::Uefi(firmware())), &uefi[..]),
             (
@@ -214,7 +235,14 @@ mod tests {
                 &measured[..],
             ),
         ] {
-            assert_eq!(lines(platform), [&FIRST[..], middle, &LAST[..]].concat());
+            assert_eq!(lines(platform, None), [&FIRST[..], middle, &LAST[..]].concat());
         }
+        let port = [
+            "-device virtio-serial-pci,disable-legacy=on,iommu_platform=on",
+            "-chardev socket,id=sim,path=/w/a,,b,reconnect-ms=1000",
+            "-device virtserialport,chardev=sim,name=vitrine.sim",
+        ];
+        let platform = Platform::Simulated(Firmware::SeaBios);
+        assert_eq!(lines(platform, Some("/w/a,b")), [&FIRST[..], &bios[..], &LAST[..], &port[..]].concat());
     }
 }

@@ -1,16 +1,21 @@
 //! A build's output directory, as far as booting it goes.
 
-use super::{Firmware, Machine, Platform};
+use super::{CPU, Firmware, Machine, Platform};
+use crate::files::read_bounded;
 use crate::pipeline::dist::{COMMAND_LINE, DISK, INITRD, KERNEL, MODEL, OVMF};
+use crate::pipeline::measured::MAX_BOOT_FILE;
 use crate::pipeline::stage::{Cache, Stage};
 use anyhow::{Context as _, ensure};
 use measure::cmdline::{CommandLine, Tee};
-use measure::snp::{HashesPage, KernelHashes, Ovmf};
+use measure::snp::{HashesPage, KernelHashes, Launch, LaunchDigest, Ovmf, SevFeatures, Shape, VmmProfile};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The files a machine is made of.
 const FILES: [&str; 6] = [KERNEL, INITRD, COMMAND_LINE, DISK, MODEL, OVMF];
+
+/// SEV_FEATURES as QEMU and KVM launch guests: SNP and nothing else.
+const SEV_FEATURES: SevFeatures = SevFeatures(0x1);
 
 /// The output directory of a build.
 #[derive(Debug)]
@@ -60,12 +65,8 @@ impl Dist {
     /// # Errors
     /// When a file cannot be read or written, or the firmware has no place for the hashes.
     pub fn measured_firmware(&self, command_line: &str, page: &str) -> anyhow::Result<Firmware> {
-        let read = |name| {
-            let path = self.path(name);
-            fs::read(&path).with_context(|| format!("reading {path}"))
-        };
-        let ovmf = read(OVMF)?;
-        let hashes = KernelHashes::of(&read(KERNEL)?, Some(&read(INITRD)?), command_line.as_bytes());
+        let ovmf = self.read(OVMF)?;
+        let hashes = KernelHashes::of(&self.read(KERNEL)?, Some(&self.read(INITRD)?), command_line.as_bytes());
         let HashesPage { gpa, bytes } = Ovmf::parse(&ovmf)
             .map_err(anyhow::Error::from)
             .and_then(|ovmf| Ok(hashes.page(&ovmf)?))
@@ -87,7 +88,27 @@ impl Dist {
             vcpus: 2,
             memory_mib: 1024,
             port,
+            processor: None,
         }
+    }
+
+    /// The launch digest that SEV-SNP would measure when QEMU boots this build with `command_line` and so many virtual
+    /// CPUs; computed from the files, not from what a build or a release says of them.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the firmware cannot be launched so.
+    pub fn launch_digest(&self, command_line: &str, vcpus: u16) -> anyhow::Result<LaunchDigest> {
+        let ovmf = self.read(OVMF)?;
+        let hashes = KernelHashes::of(&self.read(KERNEL)?, Some(&self.read(INITRD)?), command_line.as_bytes());
+        let ovmf = Ovmf::parse(&ovmf).with_context(|| self.path(OVMF))?;
+        let launch = Launch::new(&ovmf, Some(&hashes), &VmmProfile::QEMU).with_context(|| self.path(OVMF))?;
+        let shape = Shape { vcpus: u32::from(vcpus).try_into()?, cpu: CPU.parse()?, sev_features: SEV_FEATURES };
+        Ok(launch.before_vmsas.digest(&shape))
+    }
+
+    fn read(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let path = self.path(name);
+        read_bounded(Path::new(&path), MAX_BOOT_FILE).with_context(|| format!("reading {path}"))
     }
 }
 

@@ -231,7 +231,9 @@ fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)
         Ok(format!("{WORK}/{}", name.display()))
     };
     let platform = match &machine.platform {
-        Platform::SevSnp { firmware } => Platform::SevSnp { firmware: file(firmware, "ovmf.fd") },
+        Platform::SevSnp { firmware, host_data } => {
+            Platform::SevSnp { firmware: file(firmware, "ovmf.fd"), host_data: *host_data }
+        }
         Platform::Simulated(firmware) => Platform::Simulated(match firmware {
             Firmware::SeaBios => Firmware::SeaBios,
             Firmware::Uefi(firmware) => Firmware::Uefi(file(firmware, "ovmf.fd")),
@@ -247,6 +249,7 @@ fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)
         root: file(&machine.root, "disk.raw"),
         model: file(&machine.model, "model.raw"),
         console: in_work(&machine.console)?,
+        processor: machine.processor.as_deref().map(in_work).transpose()?,
         ..machine.clone()
     };
     Ok((machine, binds))
