@@ -12,8 +12,10 @@ use crate::fetch::http::{Client, Patience};
 use crate::report::{self, Answer};
 use crate::{files, host};
 use anyhow::{Context as _, bail, ensure};
-use log_client::keys::PublicKey;
+use log_client::SplitView;
+use log_client::keys::{PublicKey, SubmissionPublicKey};
 use log_client::monitor::{Alarm, State, Watch};
+use log_client::rekor::{MAX_CONFIG, TrustedRoot};
 use measure::Sha256;
 use measure::appraise::Time;
 use std::collections::BTreeSet;
@@ -26,6 +28,8 @@ use verify::policy::{MAX_POLICY, Witnesses};
 
 /// Bytes of a list of releases: 100,000 lines of `sha256sum`.
 const MAX_KNOWN: u64 = 16 << 20;
+/// Bytes of a public key's file.
+const MAX_KEY: u64 = 64 << 10;
 
 /// What `monitor` takes.
 #[derive(Debug, clap::Args)]
@@ -34,8 +38,18 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "URL|DIR")]
     log: String,
     /// A policy that names the log, its witnesses and the root keys.
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "rekor_key")]
+    policy: Option<PathBuf>,
+    /// Watch a Rekor v2 log, for what this submission key (P-256, PEM) signed, instead of a log of releases. Its address
+    /// is as in Sigstore's files; a directory has `checkpoint` and `tile` in it.
+    #[arg(long, value_name = "FILE", conflicts_with = "policy", requires = "trusted_root")]
+    rekor_key: Option<PathBuf>,
+    /// Sigstore's TrustedRoot (v0.1) with the Rekor log's key; of one log alone if the log is a directory.
+    #[arg(long, value_name = "FILE", requires = "rekor_key")]
+    trusted_root: Option<PathBuf>,
+    /// An alarm if the Rekor log has not grown for so many seconds.
+    #[arg(long, value_name = "SECONDS", requires = "rekor_key")]
+    max_age: Option<u64>,
     /// A directory for what was seen; it is made if it is not there. It must not be lost: without it a fork cannot be seen.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
@@ -69,29 +83,26 @@ struct World<'a> {
     tell: &'a mut dyn FnMut(&Alarm) -> anyhow::Result<()>,
 }
 
+/// What is watched: whose checkpoints count, how old they may be, and the state before anything was read.
+struct Subject {
+    log: log_client::Policy,
+    max_age: Option<u64>,
+    new: State,
+}
+
 /// Watches once, or for ever.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
-    let policy = files::read(&flags.policy, MAX_POLICY as u64)?;
-    let policy = Policy::parse(&flags.policy.display().to_string(), &policy)?;
-    let (release, log) = match policy.release.is().map(|release| (release, release.log.is())) {
-        Some((release, Some(log))) => (release, log),
-        _ => bail!("{}: release and release.log must be tables: there is nothing to watch for", flags.policy.display()),
+    let subject = match (&flags.policy, &flags.rekor_key, &flags.trusted_root) {
+        (Some(policy), _, _) => releases(policy)?,
+        (None, Some(key), Some(root)) => submissions(flags, key, root)?,
+        _ => bail!("expected --policy, or --rekor-key and --trusted-root"),
     };
-    let Witnesses::Of(witnesses) = &log.witnesses else {
-        bail!("{}: release.log.witnesses names no log", flags.policy.display())
-    };
-    let mut origins = witnesses.logs().iter().map(|log| log.key.name());
-    let origin = origins.next().with_context(|| format!("{}: no log in the witnesses", flags.policy.display()))?;
-    ensure!(origins.all(|other| other == origin), "{}: expected one log, found several", flags.policy.display());
-    let roots = release.root_keys.iter().map(|key| PublicKey::new(key.as_bytes())).collect::<Result<_, _>>()?;
-    let threshold = NonZeroUsize::new(release.root_quorum as usize).context("release.root-quorum is 0")?;
-
     let store = Store::open(&flags.state)?;
-    let mut state = store.read(State::new(origin, roots, threshold))?;
+    let mut state = store.read(subject.new)?;
     loop {
         let watched = known(flags).and_then(|known| {
             let now = flags.now.map_or_else(host::now, Ok)?;
-            let watch = Watch { policy: witnesses, max_age: log.checkpoint_max_age.is().copied(), known: &known, now };
+            let watch = Watch { policy: &subject.log, max_age: subject.max_age, known: &known, now };
             watch_once(flags, &store, &mut state, &watch)
         });
         match (flags.interval, watched) {
@@ -103,20 +114,67 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     }
 }
 
+/// The log of releases that a policy names.
+fn releases(path: &Path) -> anyhow::Result<Subject> {
+    let policy = files::read(path, MAX_POLICY as u64)?;
+    let policy = Policy::parse(&path.display().to_string(), &policy)?;
+    let (release, log) = match policy.release.is().map(|release| (release, release.log.is())) {
+        Some((release, Some(log))) => (release, log),
+        _ => bail!("{}: release and release.log must be tables: there is nothing to watch for", path.display()),
+    };
+    let Witnesses::Of(witnesses) = &log.witnesses else {
+        bail!("{}: release.log.witnesses names no log", path.display())
+    };
+    let mut origins = witnesses.logs().iter().map(|log| log.key.name());
+    let origin = origins.next().with_context(|| format!("{}: no log in the witnesses", path.display()))?;
+    ensure!(origins.all(|other| other == origin), "{}: expected one log, found several", path.display());
+    let roots = release.root_keys.iter().map(|key| PublicKey::new(key.as_bytes())).collect::<Result<_, _>>()?;
+    let threshold = NonZeroUsize::new(release.root_quorum as usize).context("release.root-quorum is 0")?;
+    let new = State::new(origin, roots, threshold);
+    Ok(Subject { log: witnesses.clone(), max_age: log.checkpoint_max_age.is().copied(), new })
+}
+
+/// The Rekor v2 log at the given address, and what this key signed in it.
+fn submissions(flags: &Flags, key: &Path, root: &Path) -> anyhow::Result<Subject> {
+    let reading = |path: &Path| format!("reading {}", path.display());
+    let pem = pem::parse(files::read(key, MAX_KEY)?).with_context(|| reading(key))?;
+    let key = SubmissionPublicKey::from_spki(pem.contents()).with_context(|| reading(key))?;
+    let trusted = TrustedRoot::parse(&files::read(root, MAX_CONFIG as u64)?).with_context(|| reading(root))?;
+    let log = match is_url(&flags.log) {
+        true => trusted.log_at(&flags.log),
+        false => trusted.only_log(),
+    };
+    let log = log.with_context(|| match is_url(&flags.log) {
+        true => format!("{}: no log at {}", root.display(), flags.log),
+        false => format!("{}: expected one log, as the log is a directory", root.display()),
+    })?;
+    let policy = format!("log {}\nquorum none\n", log.key);
+    // Whether witnesses have signed as well is for those who verify bundles; nobody is shown anything here.
+    let policy = log_client::Policy::parse(policy.as_bytes(), SplitView::Accepted)?;
+    Ok(Subject { log: policy, max_age: flags.max_age, new: State::of_rekor(log.key.name(), &key) })
+}
+
+fn is_url(log: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| log.starts_with(scheme))
+}
+
 fn watch_once(flags: &Flags, store: &Store, state: &mut State, watch: &Watch<'_>) -> anyhow::Result<Answer> {
-    let url = ["http://", "https://"].iter().any(|scheme| flags.log.starts_with(scheme));
+    let url = is_url(&flags.log).then(|| {
+        let below = if flags.rekor_key.is_some() { "/api/v2" } else { "" };
+        format!("{}{below}", flags.log.trim_end_matches('/'))
+    });
     let silent = |_line: &str| ();
     let mut client = None;
-    let mut get = |name: &str, limit: u64| match url {
-        true => {
+    let mut get = |name: &str, limit: u64| match &url {
+        Some(url) => {
             // The time is for one look, and every look begins with the checkpoint.
             if name == "checkpoint" || client.is_none() {
                 client = Some(Client::new(Patience::with_total(Duration::from_secs(flags.timeout.into())), &silent));
             }
             let client = client.as_ref().context("there is a client")?;
-            Ok(client.get(&format!("{}/{name}", flags.log.trim_end_matches('/')), limit)?.body)
+            Ok(client.get(&format!("{url}/{name}"), limit)?.body)
         }
-        false => files::read(&Path::new(&flags.log).join(name), limit),
+        None => files::read(&Path::new(&flags.log).join(name), limit),
     };
     let mut told = 0_usize;
     let mut tell = |alarm: &Alarm| {

@@ -2,30 +2,34 @@
 //!
 //! [`State::look`] asks for files and changes the state; it neither writes nor tells anybody. Whoever calls it stores the
 //! state, with the alarms in it, before delivering them: so none is lost, and one may come twice, with the same id.
+//!
+//! The log is one of ours, every entry of which is looked at ([`entries`]), or a Rekor v2 log, in which only the entries
+//! by one key are ([`rekor`]).
 
 mod alarm;
 mod entries;
+mod rekor;
 
 pub use alarm::{Alarm, Kind};
 
 use crate::bundle::{self, MAX_BUNDLE};
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
-use crate::keys::PublicKey;
-use crate::lifecycle::Ledger;
+use crate::keys::{PublicKey, SubmissionPublicKey};
 use crate::merkle::{MerkleError, empty_root, leaf_hash, verify_consistency};
 use crate::note::{MAX_NOTE, Note};
 use crate::policy::Policy;
-use crate::statement::Release;
 use crate::tile::{Level, Tile, WIDTH};
 use crate::tree::{RightEdge, Tiles};
+use entries::Statements;
 use measure::Sha256;
 use measure::appraise::Time;
+use rekor::Submissions;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 /// Version of the state's form.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// Bundles that are read in one look.
 const LOOK: u64 = 16;
 /// After so many bytes of entries a look ends with the bundle.
@@ -56,15 +60,17 @@ pub struct State {
     /// The tree of the entries that were read, which may still be fewer than were accepted.
     size: u64,
     root: Sha256,
-    ledger: Ledger,
-    /// Of the newest release that counts.
-    counter: Option<u64>,
-    /// What the newest status calls live.
-    live: BTreeMap<String, Sha256>,
-    /// The newest release that counts, by what it runs on.
-    previous: BTreeMap<String, Release>,
+    entries: Entries,
     standing: Vec<Alarm>,
     pending: Vec<Alarm>,
+}
+
+/// What the entries are, and what was learnt from those that were read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Entries {
+    Statements(Box<Statements>),
+    Rekor(Submissions),
 }
 
 /// The newest checkpoint that was accepted.
@@ -86,7 +92,7 @@ pub enum StateError {
     /// Not a state, or a damaged one.
     #[error("expected the state of a monitor; to read the whole log anew, begin another state")]
     Json(#[source] serde_json::Error),
-    /// Of another log, or under other root keys.
+    /// Of another log, or under other keys.
     #[error("the state's {field} is not the policy's; begin another state")]
     Other {
         /// What differs.
@@ -101,18 +107,24 @@ enum Trouble<E> {
 }
 
 impl State {
-    /// Nothing has been read.
+    /// Nothing has been read of a log of ours.
     pub fn new(origin: &str, roots: Vec<PublicKey>, threshold: NonZeroUsize) -> Self {
+        Self::of(origin, Entries::Statements(Box::new(Statements::new(roots, threshold))))
+    }
+
+    /// Nothing has been read of a Rekor v2 log, in which the entries by `key` are watched.
+    pub fn of_rekor(origin: &str, key: &SubmissionPublicKey) -> Self {
+        Self::of(origin, Entries::Rekor(Submissions::by(key)))
+    }
+
+    fn of(origin: &str, entries: Entries) -> Self {
         Self {
             schema: SCHEMA,
             origin: origin.to_owned(),
             accepted: None,
             size: 0,
             root: empty_root(),
-            ledger: Ledger::new(roots, threshold),
-            counter: None,
-            live: BTreeMap::new(),
-            previous: BTreeMap::new(),
+            entries,
             standing: Vec::new(),
             pending: Vec::new(),
         }
@@ -121,14 +133,19 @@ impl State {
     /// Reads a state that this program has written, of the log that `new` is of.
     ///
     /// # Errors
-    /// When it is none, or was made under other root keys: entries were judged by them.
+    /// When it is none, or was made under other keys: entries were judged by them.
     pub fn parse(bytes: &[u8], new: &Self) -> Result<Self, StateError> {
         let state: Self = serde_json::from_slice(bytes).map_err(StateError::Json)?;
+        let (keys, size) = match (&state.entries, &new.entries) {
+            (Entries::Statements(old), Entries::Statements(new)) => (old.is_under_the_keys_of(new), old.size()),
+            (Entries::Rekor(old), Entries::Rekor(new)) => (old == new, state.size),
+            _ => (false, state.size),
+        };
         for (field, same) in [
             ("schema", state.schema == SCHEMA),
             ("log", state.origin == new.origin),
-            ("list of root keys", state.ledger.is_under_the_keys_of(&new.ledger)),
-            ("number of entries", state.size == state.ledger.size()),
+            ("list of keys", keys),
+            ("number of entries", state.size == size),
         ] {
             if !same {
                 return Err(StateError::Other { field });
@@ -298,7 +315,13 @@ impl State {
         let proof = tiles.consistency(edge.size(), newest.size)?;
         verify_consistency((edge.size(), &edge.root()), (newest.size, &newest.root), &proof)
             .map_err(|error| damage(newest, &format!("entries {}..{}: {error}", self.size, edge.size()), watch))?;
-        entries.iter().for_each(|entry| self.entry(entry, watch));
+        for (index, entry) in (self.size..).zip(&entries) {
+            let mut alarms = match &mut self.entries {
+                Entries::Statements(statements) => statements.entry(index, entry, watch),
+                Entries::Rekor(submissions) => submissions.entry(index, entry, watch).into_iter().collect(),
+            };
+            self.pending.append(&mut alarms);
+        }
         (self.size, self.root) = (edge.size(), edge.root());
         Ok(self.size < newest.size)
     }
@@ -313,7 +336,11 @@ impl State {
             let reason = format!("nothing new since {}, more than {max_age} s ago", newest.alive);
             overdue.push(Alarm::of_log(Kind::Stalled, Some(newest.alive.to_string()), &reason, watch));
         }
-        if let Some(status) = self.ledger.status().filter(|status| status.not_after.0 < now) {
+        let status = match &self.entries {
+            Entries::Statements(statements) => statements.status(),
+            Entries::Rekor(_) => None,
+        };
+        if let Some(status) = status.filter(|status| status.not_after.0 < now) {
             let reason = format!("status {} said nothing after {}", status.sequence, status.not_after.0);
             overdue.push(Alarm::of_log(Kind::StatusExpired, Some(status.sequence.to_string()), &reason, watch));
         }

@@ -63,6 +63,15 @@ impl Submission {
         )
     }
 
+    /// Reads an entry; `None` unless it is what [`Self::leaf`] makes of a submission, to the byte.
+    pub fn from_leaf(leaf: &[u8]) -> Option<Self> {
+        let LeafJson { spec: SpecJson { record } } = serde_json::from_slice(leaf).ok()?;
+        let SignatureJson { content, verifier } = record.signature;
+        let key = SubmissionPublicKey::from_spki(&verifier.public_key.raw_bytes).ok()?;
+        let submission = Self { digest: Sha256::new(record.data.digest), signature: content, key };
+        (submission.leaf().as_bytes() == leaf).then_some(submission)
+    }
+
     fn texts(&self) -> Texts {
         Texts {
             digest: encoding::base64(self.digest.as_bytes()),
@@ -77,6 +86,50 @@ struct Texts {
     digest: String,
     signature: String,
     key: String,
+}
+
+/// An entry's members that differ; the others are compared with the text that is made from these.
+#[derive(Deserialize)]
+struct LeafJson {
+    spec: SpecJson,
+}
+
+#[derive(Deserialize)]
+struct SpecJson {
+    #[serde(rename = "hashedRekordV002")]
+    record: RecordJson,
+}
+
+#[derive(Deserialize)]
+struct RecordJson {
+    data: DataJson,
+    signature: SignatureJson,
+}
+
+#[derive(Deserialize)]
+struct DataJson {
+    #[serde(with = "base64")]
+    digest: [u8; 32],
+}
+
+#[derive(Deserialize)]
+struct SignatureJson {
+    #[serde(with = "base64")]
+    content: Vec<u8>,
+    verifier: VerifierJson,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VerifierJson {
+    public_key: PublicKeyJson,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PublicKeyJson {
+    #[serde(with = "base64")]
+    raw_bytes: Vec<u8>,
 }
 
 /// Where a log says an entry is, and its proof, neither of which has been verified.

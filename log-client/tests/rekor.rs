@@ -9,10 +9,12 @@ mod engines;
 
 use engines::{Running, free_ports, program};
 use log_client::keys::{SigningKey, SubmissionKey};
+use log_client::monitor::{Kind, State, Watch};
 use log_client::rekor::http::Http;
 use log_client::rekor::publish::{PublicLog as _, RekorV2, Request, Response};
 use log_client::rekor::{SigningConfig, Submission, TrustedRoot};
 use log_client::sigstore::{self, Bundle};
+use log_client::{Policy, SplitView};
 use measure::appraise::Time;
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -198,6 +200,19 @@ fn published_and_accepted_by_cosign() {
         assert!(published.checkpoint.checkpoint().size >= ENTRIES);
         bundles.push((number, sigstore::write(&submission, &published)));
     }
+
+    // A monitor that has not been told of one of them.
+    let known =
+        (0..ENTRIES).filter(|number| *number != 270).map(|number| measure::Sha256::of(&artifact(number))).collect();
+    let watched = root.only_log().unwrap();
+    let policy = format!("log {}\nquorum none\n", watched.key);
+    let policy = Policy::parse(policy.as_bytes(), SplitView::Accepted).unwrap();
+    let mut state = State::of_rekor(watched.key.name(), &key.public());
+    let watch = Watch { policy: &policy, max_age: None, known: &known, now: Time(1_800_000_000) };
+    while state.look(&watch, |name, _| fs::read(server.storage.join(name))).unwrap() {}
+    let alarms: Vec<_> = state.pending().iter().map(|alarm| alarm.kind).collect();
+    assert!(state.size() >= ENTRIES && !alarms.is_empty());
+    assert!(alarms.iter().all(|kind| *kind == Kind::UnknownRelease), "{:?}", state.pending());
 
     for (number, bundle) in &bundles {
         let artifact = artifact(*number);

@@ -4,7 +4,11 @@ use super::{committed, run, vitrine};
 use log_client::Signer;
 use log_client::edge::log::Log;
 use log_client::edge::serve;
+use log_client::keys::SubmissionKey;
+use log_client::keys::at_rest::AnyPublicKey;
 use log_client::note::SignatureType;
+use log_client::rekor::Submission;
+use measure::Sha256;
 use std::fs;
 use std::net::TcpListener;
 
@@ -63,4 +67,36 @@ fn alarms_are_lines_and_exit_codes() {
     fs::remove_dir_all(path("state")).unwrap();
     let fetched = watch(&url, &[]);
     assert_eq!((fetched.code, fetched.stdout), (Some(1), alarmed.stdout), "{}", fetched.stderr);
+}
+
+#[test]
+fn a_rekor_log_is_watched_for_one_key() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name);
+    let key = SubmissionKey::from_scalar(&[5; 32]).unwrap();
+    fs::write(path("key.pub"), AnyPublicKey::P256(key.public()).to_pem()).unwrap();
+    fs::write(path("known"), format!("{}  release.json\n", Sha256::of(b"a release"))).unwrap();
+    let root = committed("log-client/src/rekor/recorded/trusted_root.json");
+    let watch = |log: &str| {
+        let mut command = vitrine(["monitor", "--now", "1800000000", "--max-age", "60", "--log", log, "--rekor-key"]);
+        command.arg(path("key.pub")).arg("--trusted-root").arg(&root).arg("--state").arg(path("state"));
+        run(command.arg("--known").arg(path("known")))
+    };
+    let directory = path("log");
+    let monitor = || watch(directory.to_str().unwrap());
+
+    let signer = Signer::new("log.example", SignatureType::ED25519, &[7; 32]).unwrap();
+    let leaf = |release: &[u8]| Submission::sign(release, &key).leaf().into_bytes();
+    let log = Log::init(&directory, &signer).unwrap().append(&[b"{}".to_vec(), leaf(b"a release")]).unwrap().0;
+    let log = log.sign(&signer).unwrap().publish(&[]).unwrap();
+    let quiet = monitor();
+    assert_eq!((quiet.code, quiet.stdout.as_str()), (Some(0), ""), "{}", quiet.stderr);
+    drop(log.append(&[leaf(b"forged")]).unwrap().0.sign(&signer).unwrap().publish(&[]).unwrap());
+    let alarmed = monitor();
+    assert_eq!(alarmed.code, Some(1), "{}", alarmed.stderr);
+    let alarm: serde_json::Value = serde_json::from_str(&alarmed.stdout).unwrap();
+    assert_eq!((&alarm["kind"], &alarm["index"]), (&"unknown-release".into(), &2.into()));
+    let elsewhere = watch("http://127.0.0.1:9");
+    assert_eq!(elsewhere.code, Some(2));
+    assert!(elsewhere.stderr.contains("no log at http://127.0.0.1:9"), "{}", elsewhere.stderr);
 }

@@ -1,23 +1,58 @@
-//! What each entry gives reason to say.
+//! What each entry of a log of ours gives reason to say.
 
-use super::{Alarm, Kind, State, Watch};
+use super::{Alarm, Kind, Watch};
 use crate::dsse::Envelope;
-use crate::lifecycle::EventError;
-use crate::statement::{Predicate, Release, Statement};
+use crate::keys::PublicKey;
+use crate::lifecycle::{EventError, Ledger};
+use crate::statement::{Predicate, Release, Statement, Status};
 use measure::Sha256;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
-impl State {
+/// What the entries said so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Statements {
+    ledger: Ledger,
+    /// Of the newest release that counts.
+    counter: Option<u64>,
+    /// What the newest status calls live.
+    live: BTreeMap<String, Sha256>,
+    /// The newest release that counts, by what it runs on.
+    previous: BTreeMap<String, Release>,
+}
+
+impl Statements {
+    pub(super) fn new(roots: Vec<PublicKey>, threshold: NonZeroUsize) -> Self {
+        let ledger = Ledger::new(roots, threshold);
+        Self { ledger, counter: None, live: BTreeMap::new(), previous: BTreeMap::new() }
+    }
+
+    /// Whether both judge entries by the same root keys.
+    pub(super) fn is_under_the_keys_of(&self, other: &Self) -> bool {
+        self.ledger.is_under_the_keys_of(&other.ledger)
+    }
+
+    /// Entries that were taken.
+    pub(super) fn size(&self) -> u64 {
+        self.ledger.size()
+    }
+
+    /// The newest status.
+    pub(super) fn status(&self) -> Option<&Status> {
+        self.ledger.status()
+    }
+
     /// Takes the next entry, which is in the tree.
-    pub(super) fn entry(&mut self, entry: &[u8], watch: &Watch<'_>) {
-        let index = self.ledger.size();
+    pub(super) fn entry(&mut self, index: u64, entry: &[u8], watch: &Watch<'_>) -> Vec<Alarm> {
         let statement = Envelope::parse(entry).ok();
         let statement = statement.and_then(|envelope| Statement::parse(envelope.unverified_payload()).ok());
         let release = match statement.as_ref().map(|statement| &statement.predicate) {
             Some(Predicate::Release(release)) => Some(release.as_ref()),
             _ => None,
         };
-        let mut alarms = Vec::new();
+        let (mut alarms, mut withdrawn) = (Vec::new(), Vec::new());
         let mut alarm = |kind, reason: &str| alarms.push(Alarm::of_entry(kind, index, entry, reason, watch));
         let known = watch.known.contains(&Sha256::of(entry));
         if let Some(release) = release.filter(|_| !known) {
@@ -52,7 +87,7 @@ impl State {
                             Alarm::of_entry(Kind::Withdrawn, index, entry, "not called live any more", watch);
                         alarm.id = format!("{}/{version}", alarm.id);
                         alarm.version = version.parse().ok();
-                        self.pending.push(alarm);
+                        withdrawn.push(alarm);
                     }
                     self.live = live;
                 }
@@ -75,7 +110,8 @@ impl State {
         for alarm in &mut alarms {
             alarm.version = release.map(|release| release.version);
         }
-        self.pending.append(&mut alarms);
+        withdrawn.append(&mut alarms);
+        withdrawn
     }
 }
 

@@ -3,13 +3,18 @@
 use super::*;
 use crate::bundle;
 use crate::dsse::{Envelope, Signature};
-use crate::keys::SigningKey;
+use crate::encoding;
+use crate::keys::{SigningKey, SubmissionKey};
 use crate::note::{SignatureType, Signer};
 use crate::policy::SplitView;
-use crate::statement::{InForce, KeyAdd, KeyRevoke, Predicate, Role, Statement, Status, Subject, tests as statements};
+use crate::rekor::Submission;
+use crate::statement::{
+    InForce, KeyAdd, KeyRevoke, Predicate, Release, Role, Statement, Status, Subject, tests as statements,
+};
 use crate::tile;
 use measure::Digest;
 use measure::snp::LaunchDigest;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 const NOW: u64 = 1_790_000_100;
@@ -303,6 +308,52 @@ fn what_a_log_must_not_do() {
 }
 
 #[test]
+fn in_a_log_of_everybodys_only_our_key_gives_reason() {
+    use Kind::*;
+    let key = |scalar| SubmissionKey::from_scalar(&[scalar; 32]).unwrap();
+    let entry = |release: &str, scalar| Submission::sign(release.as_bytes(), &key(scalar)).leaf();
+    let (ours, foreign) = (entry("ours", 5), entry("anything", 6));
+    let spki = encoding::base64(key(5).public().spki());
+    let around = encoding::base64(&[b"x509", key(5).public().spki(), b"!"].concat());
+    assert!(ours.contains(&spki));
+    for (name, leaf, expected) in [
+        ("a release", ours.clone(), &[][..]),
+        ("another's", foreign.clone(), &[]),
+        ("another's of a kind that nobody knows", r#"{"kind":"new","spec":[1,null,"text"]}"#.to_owned(), &[]),
+        ("one that nobody cut", entry("forged", 5), &[UnknownRelease]),
+        ("another form of the same", ours.replace(",\"spec\"", ", \"spec\""), &[Unparsable]),
+        ("another version", ours.replace("0.0.2", "0.0.3"), &[Unparsable]),
+        ("another hash", ours.replace("SHA2_256", "SHA2_512"), &[Unparsable]),
+        ("a member more", ours.replace("{\"data\"", "{\"more\":1,\"data\""), &[Unparsable]),
+        ("in a certificate", foreign.replace(&encoding::base64(key(6).public().spki()), &around), &[Unparsable]),
+        ("in another kind of entry", format!(r#"{{"kind":"new","spec":[{{"x":"{spki}"}}]}}"#), &[Unparsable]),
+        ("no JSON", "anything".to_owned(), &[Unparsable]),
+    ] {
+        let known = BTreeSet::from([Sha256::of(b"ours")]);
+        let new = || State::of_rekor("example.com/log", &key(5).public());
+        let first = [foreign.clone().into_bytes()];
+        let mut state = new();
+        assert_eq!(look(&mut state, &files(&first), &known, NOW), Ok(vec![]), "{name}");
+        let mut state = State::parse(&state.to_bytes(), &new()).unwrap();
+        let alarms = look(&mut state, &files(&[&first[..], &[leaf.into_bytes()]].concat()), &known, NOW).unwrap();
+        assert_eq!(kinds(&alarms), expected, "{name}: {alarms:?}");
+        assert!(alarms.iter().all(|alarm| alarm.index == Some(1)), "{name}");
+        // Of the log itself, the same as in one of ours.
+        let shrunk = look(&mut state, &files(&first), &known, NOW).unwrap();
+        assert_eq!(kinds(&shrunk), [Rollback], "{name}");
+        let forked = look(&mut state, &files(&[b"{}".to_vec(), b"{}".to_vec()]), &known, NOW + 2 * MAX_AGE).unwrap();
+        assert_eq!(kinds(&forked), [Stalled, Fork], "{name}");
+    }
+    let state = State::of_rekor("example.com/log", &key(5).public());
+    for other in [State::of_rekor("example.com/log", &key(6).public()), new_state()] {
+        for (state, new) in [(&state, &other), (&other, &state)] {
+            let error = State::parse(&state.to_bytes(), new).unwrap_err().to_string();
+            assert!(error.contains("the state's list of keys is not"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn silence_is_told_once_for_as_long_as_it_lasts() {
     let (honest, nothing) = (files(&quiet(0..3)), BTreeSet::new());
     let mut state = new_state();
@@ -356,7 +407,7 @@ fn a_state_is_of_one_log_and_its_root_keys() {
     let two = NonZeroUsize::new(2).unwrap();
     for (new, expected) in [
         (State::new("example.com/other", roots([11, 12]), two), "the state's log is not"),
-        (State::new("example.com/log", roots([11, 12]), two), "the state's list of root keys is not"),
+        (State::new("example.com/log", roots([11, 12]), two), "the state's list of keys is not"),
     ] {
         let error = State::parse(&bytes, &new).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
@@ -364,7 +415,7 @@ fn a_state_is_of_one_log_and_its_root_keys() {
     let text = String::from_utf8(bytes).unwrap();
     for damaged in [
         text.replace("},\"size\":1", "},\"size\":2"),
-        text.replace("\"schema\":1", "\"schema\":2"),
+        text.replace("\"schema\":2", "\"schema\":1"),
         text[1..].to_owned(),
     ] {
         assert_ne!(damaged, text);

@@ -3,7 +3,7 @@
 //! Publication is not part of a release: a log that is down delays nothing. What is still to be published is every
 //! release without a bundle, and submitting the same twice does no harm, so there is no queue to lose.
 
-use super::{LogEntry, MAX_ANSWER, RekorError, Service, Submission, TrustedRoot, trust};
+use super::{LogEntry, MAX_ANSWER, RekorError, Service, Submission, TrustedRoot};
 use crate::checkpoint::{CheckpointError, SignedCheckpoint};
 use crate::encoding;
 use crate::note::MAX_NOTE;
@@ -179,8 +179,7 @@ impl<E: FnMut(&Request) -> io::Result<Response>> RekorV2<'_, E> {
     /// The entry at `index`, with a proof made from the log's tiles.
     fn entry_at(&mut self, index: u64) -> Result<LogEntry, PublishError> {
         let service = &self.service.url;
-        let log = trust::origin(service).and_then(|origin| self.root.log_named(origin));
-        let log = log.ok_or_else(|| PublishError::Untrusted { url: service.clone() })?;
+        let log = self.root.log_at(service).ok_or_else(|| PublishError::Untrusted { url: service.clone() })?;
         let (url, response) = self.get("checkpoint", MAX_NOTE)?;
         let note = ok(&url, response)?;
         let signed = SignedCheckpoint::verify(&note, &log.key);

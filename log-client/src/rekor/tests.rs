@@ -77,6 +77,7 @@ fn leaf_and_request_as_the_server_has_them() {
     assert_eq!(request.body.as_deref(), Some(submission(0).request().as_str()));
     let answer: Value = serde_json::from_slice(&response.body).unwrap();
     let body = from_base64(answer["canonicalizedBody"].as_str().unwrap()).unwrap();
+    assert_eq!(Submission::from_leaf(&body), Some(submission(0)));
     assert_eq!(String::from_utf8(body).unwrap(), submission(0).leaf());
 }
 
@@ -193,6 +194,14 @@ fn outages_are_waited_for_and_refusals_are_not() {
     });
     assert_eq!((published.unwrap().entry.index, waits), (0, vec![1, 2, 3]));
 
+    // The answer did not come in time, but the log has the entry: it says so, and its tiles prove it.
+    let (service, root) = (service(), root());
+    let mut answers = [Err(io::ErrorKind::TimedOut.into())].into_iter().chain(recorded().into_iter().skip(3).map(Ok));
+    let exchange = |_: &Request| answers.next().unwrap().map(|(_, response)| response);
+    let mut log = RekorV2 { service: &service, root: &root, exchange };
+    let published = retry(&mut log, &submission(1), |failed, _| failed == 1);
+    assert_eq!(published.unwrap().entry.index, 1);
+
     let mut log = Down { attempts: 0, error: down };
     let error = retry(&mut log, &submission(0), |failed, _| failed < 2).unwrap_err();
     assert_eq!((log.attempts, error.is_temporary()), (2, true));
@@ -218,6 +227,8 @@ fn roots() {
         let error = TrustedRoot::parse(ROOT.replace(from, to).as_bytes()).unwrap_err().to_string();
         assert!(error.contains(expected), "{to}: {error}");
     }
+    assert_eq!(root.log_at("https://log.example/"), Some(log));
+    assert_eq!((root.log_at("log.example"), root.only_log()), (None, Some(log)));
     // A log of Rekor v1 is not in the way.
     let with_v1 = ROOT.replace("PKIX_ED25519", "PKIX_ECDSA_P256_SHA_256");
     assert_eq!(TrustedRoot::parse(with_v1.as_bytes()).unwrap().log_named("log.example"), None);

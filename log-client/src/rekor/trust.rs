@@ -144,6 +144,17 @@ impl TrustedRoot {
         self.logs.iter().find(|log| log.id == *id)
     }
 
+    /// The log at that address.
+    pub fn log_at(&self, url: &str) -> Option<&TransparencyLog> {
+        self.log_named(origin(url)?)
+    }
+
+    /// The log, if there is only one.
+    pub fn only_log(&self) -> Option<&TransparencyLog> {
+        let [log] = self.logs.as_slice() else { return None };
+        Some(log)
+    }
+
     /// The log with that origin.
     pub fn log_named(&self, origin: &str) -> Option<&TransparencyLog> {
         self.logs.iter().find(|log| log.key.name() == origin)
@@ -168,7 +179,7 @@ impl LogJson {
 }
 
 /// The origin of a log at `url`: the address without its scheme.
-pub(super) fn origin(url: &str) -> Option<&str> {
+fn origin(url: &str) -> Option<&str> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     (!rest.is_empty()).then_some(rest)
