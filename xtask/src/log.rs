@@ -1,6 +1,7 @@
 //! `cargo xtask log`: the transparency log in a directory.
 
 mod events;
+mod feed;
 mod rules;
 mod show;
 
@@ -132,6 +133,9 @@ enum What {
         /// The chip's id.
         chip: ChipId,
     },
+    /// Write everything that a client needs of one release: it, the newest status, rebuilds, all proofs. Exit code 1 if no
+    /// client can accept it.
+    Feed(feed::FeedFlags),
     /// Sign what --draft has left with one key, or what others have signed so far with one more. Shows what is signed.
     Sign {
         /// The statement, or the envelope around it.
@@ -248,6 +252,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         What::KeyRevoke { event, public, reason, from } => events::key_revoke(event, public, *from, reason),
         What::Fleet { event, roster } => events::fleet(event, roster),
         What::Row { roster, chip } => events::row(roster, *chip),
+        What::Feed(flags) => feed::run(flags),
         What::Sign { file, key, out } => events::sign(file, &key.key, &key.passphrase, out),
         What::Submit { dir, envelope, others } => events::submit(dir, envelope, others),
         What::Checkpoint { dir, key, others } => checkpoint(dir, key, others),

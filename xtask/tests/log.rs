@@ -5,6 +5,7 @@
 use log_client::dsse::Envelope;
 use log_client::edge::directory::Directory;
 use log_client::edge::witness::Witness;
+use log_client::feed::Feed;
 use log_client::keys::SigningKey;
 use log_client::keys::at_rest::{Passphrase, SecretKey};
 use log_client::note::SignatureType;
@@ -168,6 +169,31 @@ fn the_operators_page_is_true() {
     let proof = Directory::new(here.join("recovered")).prove(3, &policy.logs()[0].key).unwrap();
     assert!(proof.verify(&release(here, "1.0.0", 1), &policy).is_ok());
 
+    // A feed of what was withdrawn is written, for clients to see it, but it is not good; of our own log, or of a mirror.
+    let feed = |more: &str| said(here, &format!("log feed {more} --out feed"), &[]);
+    let roots = "--root-key root1.key.pub --root-key root2.key.pub --root-key root3.key.pub --root-quorum 2";
+    let chip = "2".repeat(128);
+    for (more, code, expected) in [
+        (format!("recovered --release 1.0.0 --chip {chip} --roster roster"), 1, "does not call the release live"),
+        (format!("mirror --release 3 --policy witnesses {roots}"), 1, "status 4 does not call the release live"),
+        (
+            format!("recovered --release 1.0.0 --chip {} --roster roster", chip.replace('2', "3")),
+            2,
+            "is not in the fleet",
+        ),
+        ("recovered --release 2".to_owned(), 2, "is no release of this log that counts"),
+        ("mirror --release 3 --policy witnesses".to_owned(), 2, "--root-quorum"),
+        (format!("mirror --release 3 {roots}"), 2, "--policy"),
+        ("mirror --release 3 --seen recovered/checkpoint --policy witnesses ".to_owned() + roots, 2, "rolled back"),
+    ] {
+        let (found, _, said) = feed(&more);
+        assert!(found == code && said.contains(expected), "{more}: {said}");
+    }
+    let found = Feed::parse(&fs::read(here.join("feed")).unwrap()).unwrap();
+    assert!(found.release.is_some_and(|entry| entry == release(here, "1.0.0", 1)) && found.tail.is_none());
+    let found = Feed::parse(&fs::read(here.join("release.feed")).unwrap()).unwrap();
+    assert!(found.tail.is_some() && found.consistency.is_some() && found.status.is_some());
+
     // The directory that was left behind is a backup now: no command goes on from it.
     fs::write(here.join("release.json"), release(here, "1.1.0", 2)).unwrap();
     let page = "log status log --key root1.key --key root2.key --passphrase-file passphrase";
@@ -283,7 +309,7 @@ fn rules_are_kept_to() {
     assert_eq!(run(&checkpoint).0, 2);
     assert_eq!(run("log rules log --no-policy --mirror absent").0, 0);
     let (code, _, said) = run(&format!("{draft} b"));
-    assert!(code == 2 && said.contains("absent/checkpoint"), "{said}");
+    assert!(code == 2 && said.contains("absent has no checkpoint"), "{said}");
     fs::remove_file(here.join("log/.state/rules")).unwrap();
     for words in [checkpoint.as_str(), &format!("{draft} b"), "log rules log --no-policy"] {
         assert_eq!(run(words).0, 2, "{words}");

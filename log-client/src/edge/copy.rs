@@ -1,9 +1,9 @@
 //! A copy of somebody's log, as far as it is public.
 
-use super::cosign::{Mirror, agent};
-use super::directory::{CHECKPOINT, Directory, read};
+use super::directory::{CHECKPOINT, Directory};
 use super::durable;
 use super::fsck::rehash;
+use super::source::{Mirror, Source};
 use crate::bundle::MAX_BUNDLE;
 use crate::checkpoint::SignedCheckpoint;
 use crate::note::{MAX_NOTE, VerifierKey};
@@ -11,8 +11,11 @@ use crate::tile::{Level, Tile, WIDTH};
 use crate::tree::Tiles;
 use anyhow::{Context as _, ensure};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a whole copy may take: a day.
+const PATIENCE_IN_ALL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Brings the copy in `into` up to date and rehashes it. What an earlier run left is the log's past: a log that is shorter or
 /// another by now is refused, and the copy stays as it was.
@@ -20,25 +23,8 @@ use std::path::Path;
 /// # Errors
 /// When the log cannot be read, is not signed by `log`, does not hash to what is signed, or contradicts the copy.
 pub fn copy(from: &Mirror, log: &VerifierKey, into: &Path) -> anyhow::Result<SignedCheckpoint> {
-    let agent = agent();
-    let get = |name: &str, limit: u64| match from {
-        Mirror::Directory(root) => {
-            let path = root.join(name);
-            match read(&path, limit) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                bytes => bytes.map(Some).with_context(|| format!("reading {}", path.display())),
-            }
-        }
-        Mirror::Url(url) => {
-            let url = format!("{url}/{name}");
-            let mut response = agent.get(&url).call().with_context(|| format!("fetching {url}"))?;
-            let status = response.status().as_u16();
-            ensure!(status == 200 || status == 404, "fetching {url}: status {status}");
-            let body = response.body_mut().with_config().limit(limit).read_to_vec();
-            Ok(body.map(|body| (status == 200).then_some(body)).with_context(|| format!("fetching {url}"))?)
-        }
-    };
-    let note = get(CHECKPOINT, MAX_NOTE as u64)?.with_context(|| format!("there is no {CHECKPOINT}"))?;
+    let source = Source::new(from, PATIENCE_IN_ALL);
+    let note = source.get(CHECKPOINT, MAX_NOTE as u64)?.with_context(|| format!("there is no {CHECKPOINT}"))?;
     let signed = SignedCheckpoint::verify(&note, log).context("verifying the checkpoint")?;
     let size = signed.checkpoint().size;
 
@@ -52,11 +38,7 @@ pub fn copy(from: &Mirror, log: &VerifierKey, into: &Path) -> anyhow::Result<Sig
             if known(tile) || known(tile.full()) {
                 continue;
             }
-            let found = match get(&tile.to_string(), MAX_BUNDLE)? {
-                Some(bytes) => Some((tile, bytes)),
-                None => get(&tile.full().to_string(), MAX_BUNDLE)?.map(|bytes| (tile.full(), bytes)),
-            };
-            let (tile, bytes) = found.with_context(|| format!("the log has no {tile}"))?;
+            let (tile, bytes) = source.tile(tile, MAX_BUNDLE)?;
             let path = into.join(tile.to_string());
             batch.write(&tile.to_string(), &bytes)?;
             new.push(path);

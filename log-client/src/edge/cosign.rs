@@ -1,46 +1,16 @@
 //! Getting checkpoints cosigned, and refusing to sign on top of a backup.
 
-use super::directory::read;
+pub use super::source::Mirror;
+
 use super::log::Log;
 use super::rules::Witnesses;
+use super::source::{PATIENCE, Source, agent};
 use crate::checkpoint::SignedCheckpoint;
 use crate::note::{MAX_NOTE, Note, Signer, VerifierKey, parse_lines};
 use crate::policy::{Accepted, Policy, Witness};
 use crate::tree::Tiles;
 use crate::witness::{AddCheckpoint, parse_size};
 use anyhow::{Context as _, anyhow, bail, ensure};
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// How long a witness or mirror may take to answer.
-const PATIENCE: Duration = Duration::from_secs(15);
-
-/// Where a copy of the log is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mirror {
-    /// In a directory.
-    Directory(PathBuf),
-    /// Below an address.
-    Url(String),
-}
-
-impl std::str::FromStr for Mirror {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = text.starts_with("https://") || text.starts_with("http://");
-        Ok(if url { Self::Url(text.trim_end_matches('/').to_owned()) } else { Self::Directory(text.into()) })
-    }
-}
-
-impl std::fmt::Display for Mirror {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Directory(path) => path.display().fmt(f),
-            Self::Url(url) => f.write_str(url),
-        }
-    }
-}
 
 /// Asks every mirror and witness that the log's rules name, and every one of `mirrors`, whether it has seen more of the log
 /// than this directory has signed, which is then from a backup. Nothing must be added or signed on top of one.
@@ -86,7 +56,7 @@ pub fn checkpoint(log: Log, signer: &Signer, mirrors: &[Mirror]) -> anyhow::Resu
 /// How many entries each witness of the log's rules knows, or why it could not be asked.
 fn ask(agent: &ureq::Agent, log: &Log, mirrors: &[Mirror]) -> anyhow::Result<Vec<anyhow::Result<u64>>> {
     for mirror in log.rules().mirrors.iter().chain(mirrors) {
-        let (theirs, whose) = mirror.checkpoint(agent, log.key())?;
+        let (theirs, whose) = newest(mirror, log.key())?;
         log.agrees_with(theirs.checkpoint(), &whose)?;
     }
     let Some(policy) = log.rules().witnesses.as_ref().map(Witnesses::policy) else { return Ok(Vec::new()) };
@@ -101,26 +71,12 @@ fn ask(agent: &ureq::Agent, log: &Log, mirrors: &[Mirror]) -> anyhow::Result<Vec
     Ok(known)
 }
 
-impl Mirror {
-    /// The newest checkpoint there, and how to call the place.
-    fn checkpoint(&self, agent: &ureq::Agent, log: &VerifierKey) -> anyhow::Result<(SignedCheckpoint, String)> {
-        let (note, whose) = match self {
-            Self::Directory(root) => {
-                let path = root.join(super::directory::CHECKPOINT);
-                let note = read(&path, MAX_NOTE as u64).with_context(|| format!("reading {}", path.display()))?;
-                (note, format!("the mirror {}", root.display()))
-            }
-            Self::Url(url) => {
-                let url = format!("{url}/{}", super::directory::CHECKPOINT);
-                let response = agent.get(&url).call().with_context(|| format!("fetching {url}"))?;
-                let (status, _, body) = body(response).with_context(|| format!("fetching {url}"))?;
-                ensure!(status == 200, "fetching {url}: status {status}");
-                (body, format!("the mirror {url}"))
-            }
-        };
-        let signed = SignedCheckpoint::verify(&note, log).with_context(|| format!("verifying what {whose} has"))?;
-        Ok((signed, whose))
-    }
+/// The newest checkpoint of a copy, and how to call the place.
+fn newest(mirror: &Mirror, log: &VerifierKey) -> anyhow::Result<(SignedCheckpoint, String)> {
+    let note = Source::new(mirror, PATIENCE).get(super::directory::CHECKPOINT, MAX_NOTE as u64)?;
+    let note = note.with_context(|| format!("the mirror {mirror} has no checkpoint"))?;
+    let signed = SignedCheckpoint::verify(&note, log);
+    Ok((signed.with_context(|| format!("verifying what the mirror {mirror} has"))?, format!("the mirror {mirror}")))
 }
 
 /// How many entries a witness knows: it is asked to cosign what was signed before, once more.
@@ -197,15 +153,4 @@ fn failures<T>(policy: &Policy, results: &[anyhow::Result<T>]) -> String {
     });
     let failed: Vec<_> = failed.collect();
     if failed.is_empty() { "every witness signed".to_owned() } else { failed.join("; ") }
-}
-
-pub(super) fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
-        .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
-        .user_agent("vitrine")
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
-        .build();
-    config.into()
 }

@@ -18,45 +18,73 @@ use std::path::{Path, PathBuf};
 /// What `init` and `rules` lay down.
 #[derive(Debug, clap::Args)]
 pub(super) struct RulesFlags {
-    /// The public half of a root key; statements of root keys decide which entries count.
-    #[arg(long, value_name = "FILE.pub", requires = "root_quorum")]
-    root_key: Vec<PathBuf>,
-    /// How many root keys must sign a status, a fleet or an event of a key.
-    #[arg(long, value_name = "M", requires = "root_key")]
-    root_quorum: Option<NonZeroUsize>,
-    /// The witnesses and how many of them must sign every checkpoint, as a tlog-policy.
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// Accept a policy whose quorums need have no witness in common.
-    #[arg(long, requires = "policy")]
-    split_view_accepted: bool,
+    #[command(flatten)]
+    roots: RootFlags,
+    #[command(flatten)]
+    policy: PolicyFlags,
     /// Where a copy of the log is, a directory or address: if it has more than this one, nothing is added or signed.
     #[arg(long, value_name = "DIR|URL")]
     mirror: Vec<Mirror>,
 }
 
-/// Who is asked besides, by commands that write.
+/// Whose statements decide which entries count.
 #[derive(Debug, clap::Args)]
-pub(crate) struct OthersFlags {
-    /// The witnesses and how many of them must sign, as a tlog-policy. The first one is laid down for ever after; see
-    /// `log rules`.
+pub(super) struct RootFlags {
+    /// The public half of a root key.
+    #[arg(long, value_name = "FILE.pub", requires = "root_quorum")]
+    root_key: Vec<PathBuf>,
+    /// How many root keys must sign a status, a fleet or an event of a key.
+    #[arg(long, value_name = "M", requires = "root_key")]
+    root_quorum: Option<NonZeroUsize>,
+}
+
+/// Who besides the log's key makes a checkpoint acceptable.
+#[derive(Debug, clap::Args)]
+pub(super) struct PolicyFlags {
+    /// The witnesses and how many of them must sign, as a tlog-policy. The first that a log's directory is told of is laid
+    /// down: later commands keep to it.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Accept a policy whose quorums need have no witness in common.
     #[arg(long, requires = "policy")]
     split_view_accepted: bool,
+}
+
+/// Who is asked by commands that write.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OthersFlags {
+    #[command(flatten)]
+    policy: PolicyFlags,
     /// Where a copy of the log is, besides those laid down: if it has more than this one, nothing is added or signed.
     #[arg(long, value_name = "DIR|URL")]
     mirror: Vec<Mirror>,
 }
 
+impl RootFlags {
+    /// The root keys that are given.
+    pub(super) fn read(&self) -> anyhow::Result<Option<Roots>> {
+        let keys = self.root_key.iter().map(|file| public(file)).collect::<anyhow::Result<_>>()?;
+        self.root_quorum.map(|quorum| Roots::new(keys, quorum)).transpose()
+    }
+}
+
+impl PolicyFlags {
+    /// The policy that is given.
+    pub(super) fn read(&self) -> anyhow::Result<Option<Witnesses>> {
+        let Some(path) = &self.policy else { return Ok(None) };
+        let split = if self.split_view_accepted { SplitView::Accepted } else { SplitView::Refused };
+        let reading = || format!("reading {}", path.display());
+        let bytes = read_bounded(path, MAX_POLICY as u64).with_context(reading)?;
+        let text = String::from_utf8(bytes).with_context(reading)?;
+        Witnesses::new(text, split).with_context(reading).map(Some)
+    }
+}
+
 impl RulesFlags {
     /// The rules that are given.
     pub(super) fn read(&self) -> anyhow::Result<Rules> {
-        let keys = self.root_key.iter().map(|file| public(file)).collect::<anyhow::Result<_>>()?;
-        let roots = self.root_quorum.map(|quorum| Roots::new(keys, quorum)).transpose()?;
         let mirrors = self.mirror.iter().map(absolute).collect::<anyhow::Result<_>>()?;
-        Ok(Rules { roots, mirrors, witnesses: witnesses(self.policy.as_deref(), self.split_view_accepted)? })
+        Ok(Rules { roots: self.roots.read()?, mirrors, witnesses: self.policy.read()? })
     }
 }
 
@@ -81,8 +109,7 @@ impl OthersFlags {
     /// The log in `dir`, with the witnesses that are given here, if none were laid down before.
     pub(crate) fn open(&self, dir: &Path) -> anyhow::Result<Log> {
         let log = Log::open(dir)?;
-        let given = witnesses(self.policy.as_deref(), self.split_view_accepted)?;
-        match (given, &log.rules().witnesses) {
+        match (self.policy.read()?, &log.rules().witnesses) {
             (None, _) => Ok(log),
             (Some(given), None) => {
                 let rules = Rules { witnesses: Some(given), ..log.rules().clone() };
@@ -107,17 +134,6 @@ impl OthersFlags {
     pub(crate) fn mirrors(&self) -> &[Mirror] {
         &self.mirror
     }
-}
-
-fn witnesses(policy: Option<&Path>, split_view_accepted: bool) -> anyhow::Result<Option<Witnesses>> {
-    let split = if split_view_accepted { SplitView::Accepted } else { SplitView::Refused };
-    let read = |path: &Path| {
-        let reading = || format!("reading {}", path.display());
-        let bytes = read_bounded(path, MAX_POLICY as u64).with_context(reading)?;
-        let text = String::from_utf8(bytes).with_context(reading)?;
-        Witnesses::new(text, split).with_context(reading)
-    };
-    policy.map(read).transpose()
 }
 
 /// A mirror that is the same wherever the next command is started.
