@@ -1,15 +1,25 @@
 //! The command line as types; the doc comments are the help.
 
+use std::path::PathBuf;
+
 /// Verifies evidence of confidential machines. Needs no network, but for `fetch-collateral` and `monitor`.
 #[derive(Debug, clap::Parser)]
-#[command(name = "vitrine", version, max_term_width = 100)]
+#[command(name = "vitrine", version, disable_version_flag = true, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Flags {
     /// Print exactly one JSON object on stdout instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
+    /// Print the program's version and digest, and the release and commit it is of, as a release's statement says.
+    #[arg(long, short = 'V')]
+    pub(crate) version: bool,
+
+    /// With --version: that statement, instead of the release.json beside the program.
+    #[arg(long, value_name = "FILE", requires = "version")]
+    pub(crate) release: Option<PathBuf>,
+
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -26,6 +36,10 @@ pub(crate) enum Command {
     /// Exit code 0: nothing to say. 1: an alarm, new or standing. 2: the log could not be read. With `--json` the answer is
     /// one more line, behind the alarms.
     Monitor(crate::monitor::Flags),
+    /// Print what makes a shell complete vitrine's command line.
+    Completions(crate::manual::CompletionFlags),
+    /// Print the manual page of vitrine, or of one of its commands, for `man -l -` or a package.
+    Man(crate::manual::ManFlags),
 }
 
 impl Command {
@@ -35,6 +49,8 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::FetchCollateral(_) => "fetch-collateral",
             Self::Monitor(_) => "monitor",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
         }
     }
 }

@@ -6,11 +6,14 @@ mod fetch;
 mod files;
 mod flags;
 mod host;
+mod manual;
 mod monitor;
 mod report;
 mod roots;
 mod verify;
+mod version;
 
+use anyhow::bail;
 use clap::Parser as _;
 use flags::Command;
 use report::{Answer, Style};
@@ -19,7 +22,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let colour = host::colours();
     match flags::Flags::try_parse() {
-        Ok(flags) => report::print(flags.command.name(), Style { json: flags.json, colour }, run(&flags)),
+        Ok(flags) => {
+            let name = flags.command.as_ref().map_or("version", Command::name);
+            report::print(name, Style { json: flags.json, colour }, run(&flags))
+        }
         // Help is no answer, and for people a usage error says more than one line.
         Err(error) if error.exit_code() == 0 || !std::env::args_os().any(|argument| argument == "--json") => {
             error.exit()
@@ -34,8 +40,12 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         "SIMULATED HARDWARE: this program also believes a root whose key everybody has; use it for tests only",
     );
     match &flags.command {
-        Command::Verify(flags) => verify::run(flags),
-        Command::FetchCollateral(flags) => fetch::run(flags),
-        Command::Monitor(flags) => monitor::run(flags),
+        _ if flags.version => version::run(flags.release.as_deref()),
+        None => bail!("expected a command; see `vitrine --help`"),
+        Some(Command::Verify(flags)) => verify::run(flags),
+        Some(Command::FetchCollateral(flags)) => fetch::run(flags),
+        Some(Command::Monitor(flags)) => monitor::run(flags),
+        Some(Command::Completions(flags)) => manual::completions(flags),
+        Some(Command::Man(flags)) => manual::page(flags),
     }
 }

@@ -114,6 +114,12 @@ fn printable(text: &str) -> String {
     out
 }
 
+/// Whether `text` is printed as it is.
+#[cfg(test)]
+pub(crate) fn is_printable(text: &str) -> bool {
+    printable(text) == text
+}
+
 /// `text` with the first words of the lines that matter most in colour (ECMA-48 SGR).
 fn coloured(text: &str) -> String {
     const WORDS: [(&str, &str); 7] = [

@@ -1,6 +1,6 @@
 //! Running locked programs on locked inputs, and nothing else.
 
-pub mod guest;
+pub mod compiler;
 pub mod mkosi;
 pub mod sandbox;
 pub mod tree;

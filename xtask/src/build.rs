@@ -42,7 +42,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     dist::check_place(&out)?;
     let store = Store::open(&cache)?;
     let mirrors = flags.mirrors.apply(Mirrors::new(&checkout.request))?;
-    let fetched = fetch::fetch(&checkout.lock, checkout.guest.crates(), &store, &mirrors, &progress)?;
+    let fetched = fetch::fetch(&checkout.lock, &checkout.crates(), &store, &mirrors, &progress)?;
     progress.done(
         "fetch",
         &format!("{} files, {} new", fetched.present + fetched.fetched, fetched.fetched),

@@ -132,7 +132,7 @@ fn fetch(root: &Path, cache: &Path) -> anyhow::Result<Option<String>> {
     let checkout = Checkout::read(root)?;
     let store = Store::open(cache)?;
     let mirrors = Mirrors::new(&checkout.request);
-    match fetch::fetch(&checkout.lock, checkout.guest.crates(), &store, &mirrors, &Terminal::new()) {
+    match fetch::fetch(&checkout.lock, &checkout.crates(), &store, &mirrors, &Terminal::new()) {
         Ok(_fetched) => Ok(None),
         Err(error) => match error.downcast_ref::<Missing>() {
             Some(missing) if missing.files.iter().all(|file| file.gone) => {

@@ -1,7 +1,7 @@
 //! Builds that are killed, that meet each other, that run out of room or that fail: what they leave, and that the next
 //! one gives the same image as `dist/` (or `$VITRINE_DIST`).
 //!
-//! Downloads and the slow stages (`tools`, `toolchain`, `guest`) are those of `$VITRINE_CACHE`, through links; everything
+//! Downloads and the slow stages (`tools`, `toolchain`, `guest`, `client`) are those of `$VITRINE_CACHE`, through links; everything
 //! else is made anew. Run by `cargo xtask ci`.
 
 #![expect(clippy::disallowed_methods, reason = "the program under test, and where the build under test is")]
@@ -82,7 +82,7 @@ fn killed_after(mut child: Child, moment: Duration) {
 #[ignore = "needs a finished build; run by cargo xtask ci"]
 fn killed_at_any_moment_and_run_to_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = cache(dir.path(), &["tools", "toolchain", "guest"]);
+    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "client"]);
     let out = dir.path().join("dist");
     for moment in MOMENTS {
         killed_after(build(checkout(), &cache, &out).spawn().unwrap(), Duration::from_millis(moment));
@@ -100,7 +100,7 @@ fn killed_at_any_moment_and_run_to_the_end() {
 #[ignore = "needs a finished build; run by cargo xtask ci"]
 fn two_at_once_make_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "packages"]);
+    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "client", "packages"]);
     let (one, other) = (dir.path().join("one"), dir.path().join("other"));
     let running = build(checkout(), &cache, &one).spawn().unwrap();
     same(&build(checkout(), &cache, &other).output().unwrap(), &other);
@@ -133,7 +133,7 @@ fn a_full_disk_is_named_and_dist_stays() {
 #[ignore = "needs a finished build; run by cargo xtask ci"]
 fn mkosi_failing_shows_its_log() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = cache(dir.path(), &["tools", "toolchain", "guest"]);
+    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "client"]);
     let copy = copied(dir.path());
     let conf = copy.join("mkosi.images/kernel/mkosi.conf");
     let text = fs::read_to_string(&conf).unwrap().replace("[Content]", "[Content]\nNoSuchSetting=yes");
@@ -152,7 +152,7 @@ fn mkosi_failing_shows_its_log() {
 #[ignore = "needs a finished build; run by cargo xtask ci"]
 fn stray_files_are_refused_or_ignored_and_a_checkout_may_be_read_only() {
     let dir = tempfile::tempdir().unwrap();
-    let all = ["tools", "toolchain", "guest", "kernel", "initrd", "packages"];
+    let all = ["tools", "toolchain", "guest", "client", "kernel", "initrd", "packages"];
     let cache = cache(dir.path(), &all);
     let (copy, out) = (copied(dir.path()), dir.path().join("dist"));
     for stray in ["mkosi.local.conf", "mkosi.rootpw", "mkosi.images/rootfs/mkosi.postinst"] {

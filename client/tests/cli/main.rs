@@ -9,6 +9,7 @@ mod monitor;
 #[path = "../../src/fetch/server.rs"]
 mod server;
 mod verify;
+mod version;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

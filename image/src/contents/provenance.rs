@@ -138,6 +138,11 @@ pub fn packages(provenance: &[u8]) -> anyhow::Result<BTreeSet<String>> {
     Ok(lines.filter_map(package).collect())
 }
 
+/// Reads `provenance.json`: for each image, by name, its paths in the order of the file.
+pub fn parse(provenance: &[u8]) -> anyhow::Result<BTreeMap<String, Vec<Line>>> {
+    Ok(Document::parse(provenance)?.images)
+}
+
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -161,17 +166,24 @@ impl Document {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Line {
-    path: String,
-    mode: String,
-    owner: String,
+/// A path of an image as `provenance.json` lists it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// As in a listing.
+    pub path: String,
+    /// Octal.
+    pub mode: String,
+    /// `uid:gid`.
+    pub owner: String,
+    /// Of a file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<Sha256>,
+    pub sha256: Option<Sha256>,
+    /// Of a link.
     #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
+    pub target: Option<String>,
+    /// Where it is from.
     #[serde(flatten)]
-    origin: Origin,
+    pub origin: Origin,
 }
 
 impl Line {

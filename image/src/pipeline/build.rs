@@ -8,6 +8,7 @@ mod stages;
 
 use crate::contents::{kernel, manifest};
 use crate::files;
+use crate::inputs::crates::Crate;
 use crate::inputs::lock::{LOCK, Lock, Set};
 use crate::inputs::request::Request;
 use crate::inputs::store::Store;
@@ -15,11 +16,12 @@ use crate::pipeline::dist;
 use crate::pipeline::measured::{MEASUREMENTS_LOCK, Manifest, Measurements};
 use crate::pipeline::stage::{Cache, Inputs, Output, Record, Stage};
 use crate::progress::Progress;
-use crate::tools::{guest, mkosi};
+use crate::tools::compiler::{CLIENT, GUEST, Workspace};
+use crate::tools::mkosi;
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
 use nix::sys::stat::{Mode, umask};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +40,9 @@ pub struct Checkout {
     /// `image.lock`.
     pub lock: Lock,
     /// The guest's sources and crates.
-    pub guest: guest::Workspace,
+    pub guest: Workspace,
+    /// The client's.
+    pub client: Workspace,
     /// `content/manifest.yaml`.
     pub content: manifest::Manifest,
 }
@@ -55,10 +59,16 @@ impl Checkout {
             request.digest(),
             lock.request_sha256,
         );
-        let guest = guest::Workspace::read(root)?;
+        let (guest, client) = (Workspace::read(root, &GUEST)?, Workspace::read(root, &CLIENT)?);
         let content =
             files::read_text(&root.join(CONTENT), MAX_CONTENT).and_then(|text| manifest::Manifest::parse(&text));
-        Ok(Self { root: root.to_path_buf(), request, lock, guest, content: content.context(CONTENT)? })
+        Ok(Self { root: root.to_path_buf(), request, lock, guest, client, content: content.context(CONTENT)? })
+    }
+
+    /// The crates of all our programs, sorted.
+    pub fn crates(&self) -> Vec<Crate> {
+        let crates: BTreeSet<_> = self.guest.crates().iter().chain(self.client.crates()).cloned().collect();
+        crates.into_iter().collect()
     }
 
     /// What `stage` depends on, given the output digests of the stages before it.
@@ -77,9 +87,11 @@ impl Checkout {
         let inputs = match stage {
             Stage::Tools => of_set(inputs, Set::Tools),
             Stage::Toolchain => of_set(inputs, Set::Toolchain),
-            Stage::Guest => {
+            Stage::Guest | Stage::Client => {
+                let workspace = if stage == Stage::Guest { &self.guest } else { &self.client };
+                let named = |(path, digest)| (format!("{}:{path}", stage.name()), digest);
                 let inputs = of_stage(inputs, Stage::Toolchain)?;
-                self.guest.inputs().fold(inputs, |inputs, (path, digest)| inputs.with(format!("guest:{path}"), digest))
+                workspace.inputs().map(named).fold(inputs, |inputs, (name, digest)| inputs.with(name, digest))
             }
             Stage::Kernel => self.mkosi(of_set(of_stage(inputs, Stage::Tools)?, Set::Kernel), "kernel")?,
             Stage::Initrd => {
@@ -94,7 +106,8 @@ impl Checkout {
             Stage::Model => of_set(of_stage(inputs, Stage::Tools)?, Set::Model),
             Stage::Disk => of_stage(inputs, Stage::Rootfs)?,
             Stage::Measure => {
-                let earlier = [Stage::Guest, Stage::Kernel, Stage::Initrd, Stage::Rootfs, Stage::Model, Stage::Disk];
+                use Stage::{Client, Disk, Guest, Initrd, Kernel, Model, Rootfs};
+                let earlier = [Guest, Client, Kernel, Initrd, Rootfs, Model, Disk];
                 let inputs = earlier.into_iter().try_fold(inputs, of_stage)?;
                 // The bill of materials lists the crates, which can change while the programs stay the same.
                 let crates = self.guest.inputs().filter(|(path, _digest)| *path == "Cargo.lock");
@@ -103,7 +116,7 @@ impl Checkout {
             }
         };
         Ok(match stage {
-            Stage::Tools | Stage::Toolchain | Stage::Guest => inputs,
+            Stage::Tools | Stage::Toolchain | Stage::Guest | Stage::Client => inputs,
             _ => inputs
                 .with("source-date-epoch", text(&self.lock.source_date_epoch))
                 .with("seed", text(&self.request.seed)),
@@ -149,7 +162,7 @@ pub struct Built {
     outputs: Outputs,
 }
 
-/// Runs every stage whose output `cache` does not have. Everything in the lock and every crate of the guest must be in
+/// Runs every stage whose output `cache` does not have. Everything in the lock and [`Checkout::crates`] must be in
 /// `store`. Sets the umask of the process.
 ///
 /// # Errors

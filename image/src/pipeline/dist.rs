@@ -31,8 +31,10 @@ pub const OVMF: &str = "ovmf.fd";
 pub const PROVENANCE: &str = "provenance.json";
 /// The bill of materials.
 pub const SBOM: &str = "sbom.cdx.json";
+/// The client, for whoever believes this image.
+pub const CLIENT: &str = "vitrine";
 /// The other files, by the stage that leaves each; `manifest.json` has their digests.
-pub const FILES: [(&str, Stage); 10] = [
+pub const FILES: [(&str, Stage); 11] = [
     (KERNEL, Stage::Kernel),
     (INITRD, Stage::Initrd),
     (COMMAND_LINE, Stage::Measure),
@@ -43,6 +45,7 @@ pub const FILES: [(&str, Stage); 10] = [
     (OVMF, Stage::Measure),
     (PROVENANCE, Stage::Measure),
     (SBOM, Stage::Measure),
+    (CLIENT, Stage::Client),
 ];
 
 /// Whether [`replace`] could put a `dist/` there: asked before a long build.

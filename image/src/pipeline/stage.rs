@@ -28,6 +28,8 @@ pub enum Stage {
     Toolchain,
     /// The guest's binaries, compiled in the toolchain tree.
     Guest,
+    /// `vitrine`, compiled in the toolchain tree. No part of the image.
+    Client,
     /// The kernel image and its modules.
     Kernel,
     /// `/init` and the modules it loads, as a cpio archive.
@@ -46,10 +48,11 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, first to last.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Tools,
         Self::Toolchain,
         Self::Guest,
+        Self::Client,
         Self::Kernel,
         Self::Initrd,
         Self::Packages,
@@ -65,6 +68,7 @@ impl Stage {
             Self::Tools => "tools",
             Self::Toolchain => "toolchain",
             Self::Guest => "guest",
+            Self::Client => "client",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
             Self::Packages => "packages",

@@ -23,10 +23,18 @@ const RUNS: usize = 3;
 const NOTHING_RUNS: usize = 5;
 
 /// The stages that do nothing but unpack a compiler or compile.
-const COMPILED: [Stage; 3] = [Stage::Tools, Stage::Toolchain, Stage::Guest];
+const COMPILED: [Stage; 4] = [Stage::Tools, Stage::Toolchain, Stage::Guest, Stage::Client];
 /// The stages that do not look at `content/`.
-const NO_CONTENT: [Stage; 7] =
-    [Stage::Tools, Stage::Toolchain, Stage::Guest, Stage::Kernel, Stage::Initrd, Stage::Packages, Stage::Model];
+const NO_CONTENT: [Stage; 7] = [
+    Stage::Tools,
+    Stage::Toolchain,
+    Stage::Guest,
+    Stage::Client,
+    Stage::Kernel,
+    Stage::Initrd,
+    Stage::Packages,
+    Stage::Model,
+];
 
 /// The file that is changed.
 const CHANGED: &str = "content/rootfs/etc/systemd/network/ethernet.network";
@@ -60,7 +68,7 @@ pub(super) fn rows(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     };
     let changed = (0..RUNS).map(|_| changed()).collect::<anyhow::Result<_>>()?;
 
-    let peak = peak_memory(build(root, bench.cache_with(&[Stage::Guest])?.path()))? >> 20;
+    let peak = peak_memory(build(root, bench.cache_with(&[Stage::Guest, Stage::Client])?.path()))? >> 20;
     Ok(vec![
         Row::overhead("`build` after the compile stages, against mkosi alone with the root's packages", &times, 1.5),
         Row::limit("`build` with nothing to do", &Times::new(nothing), 2.0),

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use image::inputs::lock::Set;
 use image::pipeline::dist;
 use image::pipeline::stage::{STAGES, Stage};
-use image::tools::guest;
+use image::tools::compiler::GUEST;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -59,7 +59,7 @@ pub(super) fn rows(bench: &Bench) -> anyhow::Result<Vec<Size>> {
     let (_manifest, records) = dist::read(Path::new(&bench.dist.path("")))?;
     let guest = records.iter().find(|record| record.stage == Stage::Guest).context("no record of stage guest")?;
     let tree = bench.cache.join(STAGES).join("guest").join(guest.input.to_string()).join("tree");
-    for program in guest::PROGRAMS {
+    for program in GUEST.packages.iter().map(|package| package.binary) {
         sizes.push(Size {
             file: format!("the program `{program}`"),
             bytes: size(&tree.join(program))?,

@@ -16,6 +16,11 @@ pub(super) fn of(stage: Stage) -> Sha256 {
         include_str!("../../tools/tree.rs"),
     ];
     const SANDBOX: &[&str] = &[include_str!("../../tools/sandbox.rs"), include_str!("../../tools/sandbox/inside.rs")];
+    const COMPILER: &[&str] = &[
+        include_str!("../../tools/compiler.rs"),
+        include_str!("../../tools/compiler/vendor.rs"),
+        include_str!("../../tools/compiler/workspace.rs"),
+    ];
     const MKOSI: &[&str] = &[include_str!("../../tools/mkosi.rs")];
     const STAGES: &[&str] = &[include_str!("stages.rs")];
     const FILES: &[&str] =
@@ -55,14 +60,8 @@ pub(super) fn of(stage: Stage) -> Sha256 {
     ];
     let texts: &[&[&str]] = match stage {
         Stage::Tools | Stage::Toolchain => &[TREE],
-        Stage::Guest => &[
-            SANDBOX,
-            &[
-                include_str!("../../tools/guest.rs"),
-                include_str!("../../tools/guest/vendor.rs"),
-                include_str!("../../tools/guest/workspace.rs"),
-            ],
-        ],
+        Stage::Guest => &[SANDBOX, COMPILER, &[include_str!("../../tools/compiler/guest.rs")]],
+        Stage::Client => &[SANDBOX, COMPILER, &[include_str!("../../tools/compiler/client.rs")]],
         Stage::Kernel => &[STAGES, SANDBOX, MKOSI, TREE, &[include_str!("../../contents/kernel.rs")]],
         Stage::Packages => &[STAGES, SANDBOX, MKOSI, TREE],
         Stage::Initrd => &[
@@ -86,7 +85,7 @@ pub(super) fn of(stage: Stage) -> Sha256 {
 
 #[cfg(test)]
 mod tests {
-    use crate::tools::guest::APPRAISAL;
+    use crate::tools::compiler::GUEST;
     use std::fs;
     use std::path::Path;
 
@@ -127,7 +126,7 @@ mod tests {
         while let Some(dir) = todo.pop() {
             for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
                 let name = path.strip_prefix(checkout).unwrap().to_str().unwrap();
-                if APPRAISAL.iter().any(|left_out| name.starts_with(left_out)) {
+                if GUEST.left_out.iter().any(|left_out| name.starts_with(left_out)) {
                     continue;
                 }
                 let name = name.replace("image/src/", "").replace("measure/src/", "");

@@ -17,6 +17,7 @@ use crate::pipeline::measured::{self, Artifact, Boot, Manifest};
 use crate::pipeline::stage::Stage;
 use crate::pipeline::volume::{self, Volume};
 use crate::progress::Progress;
+use crate::tools::compiler::Workspace;
 use crate::tools::{mkosi, tree};
 use anyhow::{Context as _, ensure};
 use measure::cmdline::{CommandLine, Tee};
@@ -54,7 +55,8 @@ pub(super) fn run(stage: Stage, context: &Context<'_>) -> anyhow::Result<()> {
     match stage {
         Stage::Tools => context.unpack(Set::Tools),
         Stage::Toolchain => context.unpack(Set::Toolchain),
-        Stage::Guest => guest(context),
+        Stage::Guest => programs(context, &context.checkout.guest),
+        Stage::Client => programs(context, &context.checkout.client),
         Stage::Kernel => kernel(context),
         Stage::Initrd => initrd(context),
         Stage::Packages => packages(context),
@@ -144,9 +146,10 @@ impl<'a> Context<'a> {
     }
 }
 
-fn guest(context: &Context<'_>) -> anyhow::Result<()> {
-    let toolchain = context.of(Stage::Toolchain)?;
-    context.checkout.guest.build(toolchain, context.store, &context.directory("guest")?, context.tree, context.progress)
+/// Leaves the programs.
+fn programs(context: &Context<'_>, workspace: &Workspace) -> anyhow::Result<()> {
+    let (toolchain, scratch) = (context.of(Stage::Toolchain)?, context.directory("cargo")?);
+    workspace.build(toolchain, context.store, &scratch, context.tree, context.progress)
 }
 
 /// Leaves `vmlinuz` and `modules/NAME.ko.xz` for each module that `/init` loads.

@@ -1,8 +1,11 @@
-//! The programs of the guest, compiled in the toolchain tree from a workspace that holds nothing else.
+//! Our programs, compiled in the toolchain tree from a workspace that holds nothing else: those of the guest, and the
+//! client.
 //!
 //! Everything the compiler sees is at `/build`, whatever the checkout's path, and no other file of the host is there.
 //! The result is what the locked toolchain makes of the committed sources and the locked crates.
 
+mod client;
+mod guest;
 mod vendor;
 mod workspace;
 
@@ -15,12 +18,33 @@ use anyhow::{Context as _, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[cfg(test)]
-pub(crate) use workspace::APPRAISAL;
+pub use client::CLIENT;
+pub use guest::GUEST;
 pub use workspace::Workspace;
 
-/// The programs, by the name of their package.
-pub const PROGRAMS: [&str; 2] = ["enclave-agent", "init"];
+/// Programs that are compiled together.
+#[derive(Debug)]
+pub struct Programs {
+    /// Each of them.
+    pub packages: &'static [Package],
+    /// Sources that belong to features which none of them asks for, as beginnings of paths: they change nothing.
+    pub(crate) left_out: &'static [&'static str],
+    /// What rustc is told besides what all are compiled with.
+    flags: &'static [&'static str],
+    /// How they are optimised: `[profile.release]`.
+    profile: &'static str,
+}
+
+/// A package that is one program.
+#[derive(Debug)]
+pub struct Package {
+    /// Its directory in the checkout.
+    pub directory: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What the program is called.
+    pub binary: &'static str,
+}
 
 /// Where the compiler finds everything.
 const BUILD: &str = "/build";
@@ -28,8 +52,11 @@ const BUILD: &str = "/build";
 /// What the programs are compiled for; given explicitly, so that build scripts are not linked like the programs.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// The C compiler, which links.
+const CC: &str = "/usr/bin/x86_64-linux-gnu-gcc-14";
+
 impl Workspace {
-    /// Compiles [`PROGRAMS`] into `into`, in the empty directory `work` on the same file system. The log is `cargo.log`
+    /// Compiles the programs into `into`, in the empty directory `work` on the same file system. The log is `cargo.log`
     /// in `work`.
     ///
     /// # Errors
@@ -49,17 +76,17 @@ impl Workspace {
         }
         vendor::unpack(&self.crates, store, &build.join("vendor"))?;
         let bar = progress.bar("cargo", self.crates.len() as u64, Unit::Items);
-        compiler(toolchain, work, &build).run(&mut |line| {
+        compiler(self.programs, toolchain, work, &build).run(&mut |line| {
             let line = line.trim();
             bar.note(line);
             bar.add(line.starts_with("Compiling ").into());
         })?;
         self.check_lock(&build.join("Cargo.lock"))?;
-        for program in PROGRAMS {
-            let (from, to) = (build.join("target").join(TARGET).join("release").join(program), into.join(program));
+        for Package { binary, .. } in self.programs.packages {
+            let (from, to) = (build.join("target").join(TARGET).join("release").join(binary), into.join(binary));
             let bytes = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
-            let leaks = leaks(&bytes, &[BUILD]);
-            ensure!(leaks.is_empty(), "{program} names the directory it was compiled in: {}", leaks.join(", "));
+            let leaks = leaks(&bytes, &[&format!("{BUILD}/"), &format!("{BUILD}\0")]);
+            ensure!(leaks.is_empty(), "{binary} names the directory it was compiled in: {}", leaks.join(", "));
             fs::rename(&from, &to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))?;
         }
         Ok(())
@@ -77,10 +104,18 @@ impl Workspace {
 }
 
 /// cargo's command line and surroundings.
-fn compiler(toolchain: &Path, work: &Path, build: &Path) -> Sandbox {
+fn compiler(programs: &Programs, toolchain: &Path, work: &Path, build: &Path) -> Sandbox {
     let mut argv = vec!["/usr/bin/cargo", "build", "--release", "--offline", "--target", TARGET];
-    argv.extend(PROGRAMS.iter().flat_map(|program| ["--package", program]));
-    let env = [("CARGO_HOME", "/tmp/cargo"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin")];
+    argv.extend(programs.packages.iter().flat_map(|package| ["--package", package.name]));
+    let env = [
+        ("CARGO_HOME", "/tmp/cargo"),
+        // For crates with parts in C, which ask for `cc`: a link that only a maintainer script would make.
+        ("CC", CC),
+        ("CFLAGS", "-ffile-prefix-map=/build=."),
+        ("HOME", "/tmp"),
+        ("LANG", "C.UTF-8"),
+        ("PATH", "/usr/bin"),
+    ];
     Sandbox {
         root: toolchain.to_path_buf(),
         binds: vec![Bind { host: build.to_path_buf(), guest: BUILD.into(), writable: true }],
@@ -94,19 +129,20 @@ fn compiler(toolchain: &Path, work: &Path, build: &Path) -> Sandbox {
 }
 
 /// cargo's configuration: how the programs are compiled and linked. Optimisation is in the workspace's manifest.
-fn config() -> String {
-    // For paths that are below both, the last wins.
-    let flags = [
-        "-Ctarget-cpu=x86-64-v2",
-        // No library, no loader: `/init` is alone in its file system and the agent nearly so.
+fn config(programs: &Programs) -> String {
+    let all = [
+        // No library, no loader: `/init` is alone in its file system and the agent nearly so, and the client runs on any
+        // Linux.
         "-Ctarget-feature=+crt-static",
         "-Clink-arg=-Wl,--build-id=none",
+        // For paths that are below both, the last wins.
         "--remap-path-prefix=/build=.",
         "--remap-path-prefix=/build/vendor=vendor",
     ];
+    let flags: Vec<_> = programs.flags.iter().copied().chain(all).collect();
     format!(
         r#"[target.{TARGET}]
-linker = "/usr/bin/x86_64-linux-gnu-gcc-14"
+linker = "{CC}"
 rustflags = {flags:?}
 
 [source.crates-io]
@@ -162,14 +198,16 @@ mod tests {
 
     #[test]
     fn cargo_is_told_everything_on_its_command_line() {
-        let sandbox = compiler(Path::new("/toolchain"), Path::new("/work"), Path::new("/work/build"));
-        assert_eq!(
-            sandbox.argv.join(" "),
-            "/usr/bin/cargo build --release --offline --target x86_64-unknown-linux-gnu --package enclave-agent \
-             --package init"
-        );
-        let names: Vec<_> = sandbox.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(names, ["CARGO_HOME=/tmp/cargo", "HOME=/tmp", "LANG=C.UTF-8", "PATH=/usr/bin"]);
-        assert_eq!((sandbox.binds.len(), sandbox.network), (1, Network::None));
+        for (programs, packages) in [(&GUEST, "--package enclave-agent --package init"), (&CLIENT, "--package client")]
+        {
+            let sandbox = compiler(programs, Path::new("/toolchain"), Path::new("/work"), Path::new("/work/build"));
+            let fixed = "/usr/bin/cargo build --release --offline --target x86_64-unknown-linux-gnu";
+            assert_eq!(sandbox.argv.join(" "), format!("{fixed} {packages}"));
+            let names: Vec<_> = sandbox.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let [home, cc, prefixes] =
+                ["CARGO_HOME=/tmp/cargo", &format!("CC={CC}"), "CFLAGS=-ffile-prefix-map=/build=."];
+            assert_eq!(names, [home, cc, prefixes, "HOME=/tmp", "LANG=C.UTF-8", "PATH=/usr/bin"]);
+            assert_eq!((sandbox.binds.len(), sandbox.network), (1, Network::None));
+        }
     }
 }

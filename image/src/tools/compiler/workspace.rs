@@ -1,5 +1,6 @@
-//! The reduced workspace: the guest's packages and no others, so that nothing else can change what they become.
+//! The reduced workspace: the packages of some programs and no others, so that nothing else can change what they become.
 
+use super::Programs;
 use crate::files;
 use crate::inputs::crates::{self, Crate};
 use anyhow::{Context as _, bail, ensure};
@@ -9,71 +10,45 @@ use std::fs;
 use std::path::Path;
 use toml::{Table, Value};
 
-/// The directories of the guest's packages.
-const MEMBERS: [&str; 3] = ["enclave-agent", "enclave-agent/init", "measure"];
-
-/// Sources that only the feature `appraise` of `measure` compiles, which the guest does not ask for: a changed rule does
-/// not compile the guest again.
-pub(crate) const APPRAISAL: [&str; 6] = [
-    "measure/src/appraise",
-    "measure/src/snp/appraise",
-    "measure/src/snp/chain",
-    "measure/src/snp/product",
-    "measure/src/snp/report",
-    "measure/src/tdx",
-];
-
 /// Largest source file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
-/// How the guest's programs are optimised. A panic ends them: systemd starts the agent again, and the machine ends
-/// with its init.
-const PROFILE: &str = r#"
-codegen-units = 1
-debug = false
-incremental = false
-lto = "fat"
-opt-level = 3
-overflow-checks = true
-panic = "abort"
-strip = "symbols"
-"#;
-
 /// Everything the compiler is given but the crates' contents.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Workspace {
+    pub(super) programs: &'static Programs,
     /// Each file's content by its path.
     pub(super) files: BTreeMap<String, Vec<u8>>,
-    /// The crates that the guest's packages can reach.
+    /// The crates that the packages can reach.
     pub(super) crates: Vec<Crate>,
 }
 
 impl Workspace {
-    /// Reduces the checkout's workspace.
+    /// Reduces the checkout's workspace to what `programs` need.
     ///
     /// # Errors
     /// When a manifest or `Cargo.lock` is not what cargo writes, or a source file is neither a file nor a directory.
-    pub fn read(checkout: &Path) -> anyhow::Result<Self> {
-        let mut files = BTreeMap::from([(".cargo/config.toml".to_owned(), super::config().into_bytes())]);
-        let mut manifests = BTreeMap::new();
-        for member in MEMBERS {
-            let manifest = member_manifest(&read_toml(&checkout.join(member).join("Cargo.toml"))?);
-            files.insert(format!("{member}/Cargo.toml"), render(&manifest)?);
-            manifests.insert(member, manifest);
+    pub fn read(checkout: &Path, programs: &'static Programs) -> anyhow::Result<Self> {
+        let mut files = BTreeMap::from([(".cargo/config.toml".to_owned(), super::config(programs).into_bytes())]);
+        let root = read_toml(&checkout.join("Cargo.toml"))?;
+        let directories = programs.packages.iter().map(|package| package.directory);
+        let manifests =
+            members(&root, directories, |directory| read_toml(&checkout.join(directory).join("Cargo.toml")))?;
+        for (member, manifest) in &manifests {
+            files.insert(format!("{member}/Cargo.toml"), render(manifest)?);
             // Sources in src, and what they include from beside it.
             collect(checkout, member, false, &mut files)?;
             collect(checkout, &format!("{member}/src"), true, &mut files)?;
         }
-        files.retain(|path, _content| !APPRAISAL.iter().any(|left_out| path.starts_with(left_out)));
-        let root = checkout.join("Cargo.toml");
-        let reduced = root_manifest(read_toml(&root)?, &manifests);
-        files.insert("Cargo.toml".to_owned(), render(&reduced.with_context(|| format!("in {}", root.display()))?)?);
+        files.retain(|path, _content| !programs.left_out.iter().any(|left_out| path.starts_with(left_out)));
+        let reduced = root_manifest(root, &manifests, programs.profile).context("in Cargo.toml")?;
+        files.insert("Cargo.toml".to_owned(), render(&reduced)?);
         let path = checkout.join("Cargo.lock");
         let lock = files::read_text(&path, MAX_FILE)?;
         let lock = reachable(&lock, manifests.values()).with_context(|| format!("in {}", path.display()))?;
         let crates = crates::parse(&lock).with_context(|| format!("in {}", path.display()))?;
         files.insert("Cargo.lock".to_owned(), lock.into_bytes());
-        Ok(Self { files, crates })
+        Ok(Self { programs, files, crates })
     }
 
     /// Each file with its digest, sorted by path: what the programs are made from, apart from the toolchain. The crates
@@ -88,30 +63,91 @@ impl Workspace {
     }
 }
 
-/// A member's manifest without what only tests need and without what only other programs turn on: the guest's packages
-/// ask each other for no features, so an optional dependency would be locked and reviewed for nothing.
-fn member_manifest(manifest: &Table) -> Table {
+/// The members that the packages in `directories` need, by directory, each reduced to what they ask of it; `read` gives a
+/// directory's manifest.
+fn members<'a>(
+    root: &Table,
+    directories: impl Iterator<Item = &'a str>,
+    read: impl Fn(&str) -> anyhow::Result<Table>,
+) -> anyhow::Result<BTreeMap<String, Table>> {
+    let inherited = root.get("workspace").and_then(|workspace| workspace.get("dependencies")).and_then(Value::as_table);
+    let directory = |name: &str| inherited?.get(name)?.get("path")?.as_str();
+    let mut asked: BTreeMap<String, BTreeSet<String>> =
+        directories.map(|directory| (directory.to_owned(), BTreeSet::from(["default".to_owned()]))).collect();
+    loop {
+        let mut more = asked.clone();
+        let mut members = BTreeMap::new();
+        for (member, features) in &asked {
+            let manifest = member_manifest(&read(member)?, features);
+            for (name, value) in dependencies(&manifest) {
+                let Some(needed) = directory(name) else { continue };
+                let features = value.get("features").and_then(Value::as_array).into_iter().flatten();
+                let features = features.filter_map(Value::as_str).chain(["default"]).map(str::to_owned);
+                more.entry(needed.to_owned()).or_default().extend(features);
+            }
+            for (name, feature) in entries(&manifest).filter_map(|entry| entry.split_once('/')) {
+                let Some(needed) = directory(name) else { continue };
+                more.entry(needed.to_owned()).or_default().insert(feature.to_owned());
+            }
+            members.insert(member.clone(), manifest);
+        }
+        if more == asked {
+            return Ok(members);
+        }
+        asked = more;
+    }
+}
+
+/// What the features of a manifest turn on.
+fn entries(manifest: &Table) -> impl Iterator<Item = &str> {
+    let features = manifest.get("features").and_then(Value::as_table).into_iter().flatten();
+    features.filter_map(|(_name, entries)| entries.as_array()).flatten().filter_map(Value::as_str)
+}
+
+/// A member's manifest without what only tests need, and without the features that nobody asks for: what only they turn on
+/// would be locked and reviewed for nothing.
+fn member_manifest(manifest: &Table, asked: &BTreeSet<String>) -> Table {
     let mut manifest = manifest.clone();
-    for key in ["dev-dependencies", "test", "bench", "example", "features"] {
+    for key in ["dev-dependencies", "test", "bench", "example"] {
         manifest.remove(key);
     }
+    if let Some(features) = manifest.get_mut("features").and_then(Value::as_table_mut) {
+        let mut on = BTreeSet::new();
+        let mut todo: Vec<String> = asked.iter().cloned().collect();
+        while let Some(name) = todo.pop() {
+            let Some(entries) = features.get(&name).and_then(Value::as_array) else { continue };
+            if on.insert(name) {
+                todo.extend(entries.iter().filter_map(Value::as_str).map(str::to_owned));
+            }
+        }
+        features.retain(|name, _entries| on.contains(name));
+        if features.is_empty() {
+            manifest.remove("features");
+        }
+    }
+    let on: BTreeSet<String> = entries(&manifest)
+        .filter_map(|entry| entry.strip_prefix("dep:").or_else(|| Some(entry.split_once('/')?.0)))
+        .map(str::to_owned)
+        .collect();
     if let Some(dependencies) = manifest.get_mut("dependencies").and_then(Value::as_table_mut) {
-        dependencies.retain(|_name, value| value.get("optional").and_then(Value::as_bool) != Some(true));
+        let optional = |value: &Value| value.get("optional").and_then(Value::as_bool) == Some(true);
+        dependencies.retain(|name, value| !optional(value) || on.contains(name));
     }
     manifest
 }
 
-/// The workspace's manifest with the guest's members only, and only the dependencies that they inherit.
-fn root_manifest(mut root: Table, manifests: &BTreeMap<&str, Table>) -> anyhow::Result<Table> {
+/// The workspace's manifest with these members only, and only the dependencies that they inherit.
+fn root_manifest(mut root: Table, manifests: &BTreeMap<String, Table>, profile: &str) -> anyhow::Result<Table> {
     root.retain(|key, _value| key == "workspace");
     let workspace = root.get_mut("workspace").and_then(Value::as_table_mut).context("expected [workspace]")?;
     workspace.remove("exclude");
-    workspace.insert("members".to_owned(), MEMBERS.map(|member| Value::String(member.to_owned())).to_vec().into());
+    let members: Vec<_> = manifests.keys().map(|member| Value::String(member.clone())).collect();
+    workspace.insert("members".to_owned(), members.into());
     let inherited: BTreeSet<&String> = manifests.values().flat_map(dependencies).map(|(name, _)| name).collect();
     if let Some(dependencies) = workspace.get_mut("dependencies").and_then(Value::as_table_mut) {
         dependencies.retain(|name, _value| inherited.iter().any(|inherited| *inherited == name));
     }
-    let profile: Table = toml::from_str(PROFILE)?;
+    let profile: Table = toml::from_str(profile)?;
     root.insert("profile".to_owned(), Table::from_iter([("release".to_owned(), profile.into())]).into());
     Ok(root)
 }
@@ -243,6 +279,7 @@ fn render(manifest: &Table) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::compiler::{CLIENT, GUEST};
 
     const LOCK: &str = r#"# Generated by cargo.
 version = 4
@@ -292,7 +329,7 @@ dependencies = [
 
     fn manifest(dependencies: &str) -> Table {
         let text = format!("[package]\nname = \"guest\"\n{dependencies}\n[dev-dependencies]\nonly-tests = \"1\"\n");
-        member_manifest(&toml::from_str(&text).unwrap())
+        member_manifest(&toml::from_str(&text).unwrap(), &BTreeSet::new())
     }
 
     #[test]
@@ -317,8 +354,10 @@ dependencies = [
 
     #[test]
     fn what_the_guest_does_not_use_changes_nothing() {
-        let guest = BTreeMap::from([("guest", manifest("[dependencies]\nshared.workspace = true"))]);
-        let root = |text: &str| render(&root_manifest(toml::from_str(text).unwrap(), &guest).unwrap()).unwrap();
+        let guest = BTreeMap::from([("guest".to_owned(), manifest("[dependencies]\nshared.workspace = true"))]);
+        let root = |text: &str| {
+            render(&root_manifest(toml::from_str(text).unwrap(), &guest, "opt-level = 3").unwrap()).unwrap()
+        };
         let plain = root("[workspace]\nresolver = \"3\"\n[workspace.dependencies]\nshared = \"2\"\n");
         let other = "[workspace]\nresolver = \"3\"\nmembers = [\"xtask\"]\nexclude = [\"fuzz\"]\n\
                      [workspace.dependencies]\nshared = \"2\"\nother = \"1\"\n[profile.release]\nopt-level = 0\n";
@@ -328,17 +367,56 @@ dependencies = [
     }
 
     #[test]
+    fn members_keep_the_features_that_are_asked_of_them() {
+        let root = "[workspace.dependencies]\na = { path = \"a\" }\nb = { path = \"b\" }\nsimulate = { path = \"s\" }";
+        let (a, b) = (
+            "[dependencies]\nb = { workspace = true, features = [\"f\"] }\nsimulate = { workspace = true, optional = true }\n\
+             [features]\nsimulated = [\"dep:simulate\", \"b/simulated\"]\nloud = [\"b/loud\"]\ndefault = [\"loud\"]",
+            "[dependencies]\nx = { version = \"1\", optional = true }\ny = { version = \"1\", optional = true }\n\
+             z = { version = \"1\", optional = true }\n[features]\nf = [\"g\", \"y/fast\"]\ng = [\"dep:x\"]\nloud = []\n\
+             simulated = []\nother = [\"dep:z\"]",
+        );
+        let read = |directory: &str| Ok(toml::from_str(if directory == "a" { a } else { b })?);
+        let members = members(&toml::from_str(root).unwrap(), ["a"].into_iter(), read).unwrap();
+        assert_eq!(members.keys().collect::<Vec<_>>(), ["a", "b"]);
+        let names = |member: &str, table: &str| {
+            let table = members[member].get(table).and_then(Value::as_table).unwrap();
+            table.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!((names("a", "dependencies"), names("a", "features")), ("b".into(), "default loud".into()));
+        assert_eq!((names("b", "dependencies"), names("b", "features")), ("x y".into(), "f g loud".into()));
+    }
+
+    #[test]
     fn this_checkout_is_reduced() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let workspace = Workspace::read(checkout).unwrap();
-        let paths: Vec<_> = workspace.inputs().map(|(path, _digest)| path.to_owned()).collect();
-        for path in [".cargo/config.toml", "Cargo.lock", "enclave-agent/init/modules.txt", "measure/src/lib.rs"] {
-            assert!(paths.iter().any(|found| found == path), "{path} is missing");
+        for (programs, present, absent, used, unused) in [
+            (
+                &GUEST,
+                &["enclave-agent/init/modules.txt", "measure/src/lib.rs"][..],
+                &["tests/", "appraise", "client/"][..],
+                &["hyper"][..],
+                &["clap", "ureq"][..],
+            ),
+            (
+                &CLIENT,
+                &["client/src/main.rs", "measure/src/appraise.rs", "verify/src/verdict.rs"],
+                &["tests/", "simulate/", "xtask/", "enclave-agent/"],
+                &["clap", "dcap-qvl", "ureq"],
+                &["hyper", "indicatif", "sev"],
+            ),
+        ] {
+            let workspace = Workspace::read(checkout, programs).unwrap();
+            let paths: Vec<_> = workspace.inputs().map(|(path, _digest)| path.to_owned()).collect();
+            for path in [".cargo/config.toml", "Cargo.lock", "Cargo.toml"].iter().chain(present) {
+                assert!(paths.iter().any(|found| found == path), "{path} is missing");
+            }
+            for absent in absent {
+                assert!(!paths.iter().any(|path| path.contains(absent)), "{absent} is no input of the programs");
+            }
+            let crates: Vec<_> = workspace.crates().iter().map(|found| found.name.as_str()).collect();
+            assert!(used.iter().all(|name| crates.contains(name)), "{crates:?}");
+            assert!(!unused.iter().any(|name| crates.contains(name)), "{crates:?}");
         }
-        for absent in ["tests/", "appraise"] {
-            assert!(!paths.iter().any(|path| path.contains(absent)), "{absent} is no input of the programs");
-        }
-        let crates: Vec<_> = workspace.crates().iter().map(|found| found.name.as_str()).collect();
-        assert!(crates.contains(&"hyper") && !crates.contains(&"clap") && !crates.contains(&"ureq"), "{crates:?}");
     }
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "asks cargo what it would compile")]
 
 use image::inputs::crates;
-use image::tools::guest;
+use image::tools::compiler::GUEST;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn the_list_of_dependencies_is_current() {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--edges", "no-dev", "--prefix", "none", "--format", "{p}"])
         .args(["--target", "x86_64-unknown-linux-gnu"])
-        .args(guest::PROGRAMS.iter().flat_map(|program| ["--package", program]))
+        .args(GUEST.packages.iter().flat_map(|package| ["--package", package.name]))
         .current_dir(checkout)
         .output()
         .unwrap();
