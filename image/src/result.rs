@@ -5,3 +5,4 @@ pub mod inspect;
 pub mod launch;
 pub mod traces;
 pub mod vary;
+pub mod why;

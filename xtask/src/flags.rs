@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Publish(crate::publish::Flags),
     /// Sign what dist/ is, enter it in the log, and write the release with its proof.
     Release(crate::release::Flags),
+    /// Say where a file of the image is from and what it moves, or what a digest is the digest of.
+    Why(crate::why::Flags),
 }
 
 impl Command {
@@ -56,6 +58,7 @@ impl Command {
             Self::Measure(_) => "measure",
             Self::Publish(_) => "publish",
             Self::Release(_) => "release",
+            Self::Why(_) => "why",
         }
     }
 }

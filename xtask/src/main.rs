@@ -16,6 +16,7 @@ mod mutate;
 mod publish;
 mod release;
 mod report;
+mod why;
 mod workspace;
 
 use clap::Parser as _;
@@ -49,5 +50,6 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Command::Measure(flags) => measure::run(flags),
         Command::Publish(flags) => publish::run(flags),
         Command::Release(flags) => release::run(flags),
+        Command::Why(flags) => why::run(flags),
     }
 }

@@ -6,6 +6,8 @@
 mod recipe;
 mod stages;
 
+pub(crate) use stages::FIRMWARE;
+
 use crate::contents::{kernel, manifest};
 use crate::files;
 use crate::inputs::crates::Crate;

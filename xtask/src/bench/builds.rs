@@ -25,7 +25,7 @@ const NOTHING_RUNS: usize = 5;
 /// The stages that do nothing but unpack a compiler or compile.
 const COMPILED: [Stage; 4] = [Stage::Tools, Stage::Toolchain, Stage::Guest, Stage::Client];
 /// The stages that do not look at `content/`.
-const NO_CONTENT: [Stage; 7] = [
+const NO_CONTENT: [Stage; 8] = [
     Stage::Tools,
     Stage::Toolchain,
     Stage::Guest,

@@ -28,7 +28,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The measured firmware's package, and its file there.
-const FIRMWARE: &str = "ovmf-amdsev";
+pub(crate) const FIRMWARE: &str = "ovmf-amdsev";
 const OVMF: &str = "usr/share/ovmf/OVMF.amdsev.fd";
 /// The image's version in its bill of materials, until there are releases.
 const VERSION: &str = "unreleased";
