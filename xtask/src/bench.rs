@@ -2,6 +2,7 @@
 
 mod boots;
 mod builds;
+mod logs;
 mod programs;
 mod sizes;
 mod times;
@@ -28,6 +29,7 @@ use crate::workspace;
 /// The document, and the lines between which it has what this command writes.
 const DOCUMENT: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- written by `cargo xtask bench --write` -->\n";
+const BEGIN_LOGS: &str = "<!-- written by `cargo xtask bench --logs --write` -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// The build that is measured, in the working directory; not at its top, which is locked and so is what holds `dist/`.
@@ -39,6 +41,9 @@ pub(crate) struct Flags {
     /// Put the figures into docs/benchmarks.md.
     #[arg(long)]
     write: bool,
+    /// Only the figures of the transparency log, which need no build but the programs of docs/interop.md.
+    #[arg(long)]
+    logs: bool,
 }
 
 /// One figure: what was seen, what it is compared with, and what is expected.
@@ -72,6 +77,13 @@ struct Bench {
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     ensure!(!cfg!(debug_assertions), "a debug build measures nothing of interest; run `cargo xtask bench`");
     let machine = machine()?;
+    if flags.logs {
+        let rows = logs::rows(&workspace::cache()?)?;
+        let text = format!("\n{machine}\n\n{}\n", table(&rows));
+        write(flags, &workspace::root()?, BEGIN_LOGS, &text)?;
+        let payload = serde_json::json!({ "machine": machine, "figures": rows });
+        return Ok(Answer { yes: true, reason: "measured".into(), text, payload });
+    }
     let bench = Bench::new()?;
     let terminal = Terminal::new();
     let mut rows = Vec::new();
@@ -88,12 +100,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let Bench { checkout, work, .. } = bench;
     work.remove()?;
     let text = format!("\n{machine}\n\n{}\n{}\n", table(&rows), sizes::table(&sizes));
-    if flags.write {
-        let path = checkout.root.join(DOCUMENT);
-        let document = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let document = replaced(&document, &text).with_context(|| path.display().to_string())?;
-        files::replace(&path, document.as_bytes())?;
-    }
+    write(flags, &checkout.root, BEGIN, &text)?;
     Ok(Answer {
         yes: true,
         reason: "measured".into(),
@@ -102,11 +109,22 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     })
 }
 
+/// Puts the figures into the document, if that was asked for.
+fn write(flags: &Flags, root: &Path, begin: &str, text: &str) -> anyhow::Result<()> {
+    if !flags.write {
+        return Ok(());
+    }
+    let path = root.join(DOCUMENT);
+    let document = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let document = replaced(&document, begin, text).with_context(|| path.display().to_string())?;
+    files::replace(&path, document.as_bytes())
+}
+
 /// `document` with `text` between the two marker lines.
-fn replaced(document: &str, text: &str) -> anyhow::Result<String> {
-    let (before, rest) = document.split_once(BEGIN).with_context(|| format!("expected the line {BEGIN:?}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("expected the line {END:?} after {BEGIN:?}"))?;
-    Ok([before, BEGIN, text, END, after].concat())
+fn replaced(document: &str, begin: &str, text: &str) -> anyhow::Result<String> {
+    let (before, rest) = document.split_once(begin).with_context(|| format!("expected the line {begin:?}"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("expected the line {END:?} after {begin:?}"))?;
+    Ok([before, begin, text, END, after].concat())
 }
 
 fn table(rows: &[Row]) -> String {
@@ -229,14 +247,16 @@ mod tests {
     #[test]
     fn only_what_is_between_the_markers_changes() -> anyhow::Result<()> {
         let document = |text: &str| format!("before\n{BEGIN}{text}{END}after\n");
-        assert_eq!(replaced(&document("old\n"), "new\n")?, document("new\n"));
-        assert!(replaced("no markers", "new").is_err());
-        assert!(replaced(&format!("{END}{BEGIN}"), "new").is_err());
+        assert_eq!(replaced(&document("old\n"), BEGIN, "new\n")?, document("new\n"));
+        assert!(replaced("no markers", BEGIN, "new").is_err());
+        assert!(replaced(&format!("{END}{BEGIN}"), BEGIN, "new").is_err());
         Ok(())
     }
 
     #[test]
     fn the_document_has_the_markers() {
-        assert!(replaced(include_str!("../../docs/benchmarks.md"), "").is_ok());
+        for begin in [BEGIN, BEGIN_LOGS] {
+            assert!(replaced(include_str!("../../docs/benchmarks.md"), begin, "").is_ok());
+        }
     }
 }

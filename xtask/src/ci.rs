@@ -105,7 +105,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     }
     sections.run("clean tree", || unchanged(&root))?;
     if flags.full {
-        sections.run("other implementations", || other_implementations(&root, &cache.join(ENGINES)))?;
+        sections.run("other implementations", || other_implementations(&root, &engines(&cache)?))?;
     }
 
     let total: Duration = sections.times.iter().map(|(_, took)| *took).sum();
@@ -173,10 +173,16 @@ fn image_test(checkout: &Path, cache: &Path, package: &str, test: &str) -> anyho
     succeed(command)
 }
 
-/// Runs the tests that are ignored unless there are programs of others to talk to. Without those there is no answer.
-fn other_implementations(root: &Path, engines: &Path) -> anyhow::Result<()> {
-    let missing = "not tried with other implementations, which are not there; get them by";
+/// Where the programs of others are. Without them there is no answer.
+pub(crate) fn engines(cache: &Path) -> anyhow::Result<PathBuf> {
+    let engines = cache.join(ENGINES);
+    let missing = "the programs of others are missing; get them by";
     ensure!(engines.exists(), "{missing} `{GET_ENGINES} {}`", engines.display());
+    Ok(engines)
+}
+
+/// Runs the tests that are ignored unless there are programs of others to talk to.
+fn other_implementations(root: &Path, engines: &Path) -> anyhow::Result<()> {
     let mut command = program("cargo", root);
     command.args(["test", "--quiet", "--locked", "--package", "log-client"]);
     command.args(ENGINE_TESTS.iter().flat_map(|test| ["--test", test]));

@@ -3,6 +3,7 @@
 //	peer proof POLICY PROOF ENTRY    torchwood: does the tlog-proof show the entry under the policy?
 //	peer entries DIR VKEY            torchwood: the number of entries, each verified by the tiles
 //	peer fsck DIR VKEY               Tessera: is the directory a whole log?
+//	peer append DIR KEY COUNT SIZE   Tessera: the nanoseconds of each of COUNT batches of SIZE entries, until it has them for good
 //	peer tiles SIZE...               Go's own tlog: the SHA-256 of each tile that is new in a tree of so many entries
 package main
 
@@ -12,12 +13,15 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"filippo.io/torchwood"
 	"github.com/transparency-dev/merkle/rfc6962"
+	"github.com/transparency-dev/tessera"
 	"github.com/transparency-dev/tessera/api"
 	"github.com/transparency-dev/tessera/client"
 	"github.com/transparency-dev/tessera/fsck"
+	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -26,6 +30,8 @@ func main() {
 	err := fmt.Errorf("see the source for the arguments")
 	if len(os.Args) > 2 && os.Args[1] == "tiles" {
 		err = tiles(os.Args[2:])
+	} else if len(os.Args) == 6 && os.Args[1] == "append" {
+		err = appends(os.Args[2], os.Args[3], number(os.Args[4]), number(os.Args[5]))
 	} else if len(os.Args) == 5 && os.Args[1] == "proof" {
 		err = proof(read(os.Args[2]), read(os.Args[3]), read(os.Args[4]))
 	} else if len(os.Args) == 4 {
@@ -72,6 +78,38 @@ func entries(directory string, verifier note.Verifier) error {
 	return reader.Err()
 }
 
+func appends(directory, key string, count, size int64) error {
+	signer, err := note.NewSigner(key)
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	driver, err := posix.New(ctx, posix.Config{Path: directory})
+	if err != nil {
+		return err
+	}
+	options := tessera.NewAppendOptions().WithCheckpointSigner(signer).WithBatching(uint(size), time.Second)
+	appender, shutdown, _, err := tessera.NewAppender(ctx, driver, options.WithCheckpointInterval(time.Second))
+	if err != nil {
+		return err
+	}
+	for batch := range count {
+		started := time.Now()
+		futures := []tessera.IndexFuture{}
+		for index := range size {
+			entry := fmt.Sprintf("%-300d", batch*size+index)
+			futures = append(futures, appender.Add(ctx, tessera.NewEntry([]byte(entry))))
+		}
+		for _, future := range futures {
+			if _, err := future(); err != nil {
+				return err
+			}
+		}
+		fmt.Println(time.Since(started).Nanoseconds())
+	}
+	return shutdown(ctx)
+}
+
 // Trees of `entry 0`, `entry 1`, ..., each larger than the one before.
 func tiles(sizes []string) error {
 	stored := []tlog.Hash{}
@@ -84,12 +122,9 @@ func tiles(sizes []string) error {
 	})
 	old := int64(0)
 	for _, text := range sizes {
-		size, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return err
-		}
-		for number := old; number < size; number++ {
-			hashes, err := tlog.StoredHashes(number, []byte(fmt.Sprintf("entry %d", number)), reader)
+		size := number(text)
+		for index := old; index < size; index++ {
+			hashes, err := tlog.StoredHashes(index, []byte(fmt.Sprintf("entry %d", index)), reader)
 			if err != nil {
 				return err
 			}
@@ -118,6 +153,12 @@ func leaves(bundle []byte) ([][]byte, error) {
 		hashes = append(hashes, rfc6962.DefaultHasher.HashLeaf(entry))
 	}
 	return hashes, nil
+}
+
+func number(text string) int64 {
+	number, err := strconv.ParseInt(text, 10, 64)
+	check(err)
+	return number
 }
 
 func read(path string) []byte {

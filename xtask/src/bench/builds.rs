@@ -135,7 +135,7 @@ fn copy_directory(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// The most memory that the program and all that it started had at once, in bytes: the sum over the processes that
 /// exist at a time of the most that each ever had, which is never too little.
-fn peak_memory(mut command: Command) -> anyhow::Result<u64> {
+pub(super) fn peak_memory(mut command: Command) -> anyhow::Result<u64> {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         let sampler = scope.spawn(|| {
