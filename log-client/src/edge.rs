@@ -17,6 +17,7 @@ mod durable;
 pub mod feed;
 pub mod fsck;
 mod http;
+mod index;
 pub mod log;
 pub mod rules;
 pub mod serve;

@@ -25,16 +25,30 @@ use std::process::{Command, Stdio};
 /// How the program is told to be the writer.
 const WRITER: &str = "--writer";
 /// The calls that change something on the disk, and those that prepare it. `link` is not among them: nothing is linked.
-const CALLS: [&str; 10] =
-    ["openat", "mkdir", "write", "fsync", "syncfs", "rename", "unlink", "unlinkat", "rmdir", "flock"];
+const CALLS: [&str; 12] = [
+    "openat",
+    "mkdir",
+    "write",
+    "fsync",
+    "syncfs",
+    "rename",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "flock",
+    "getdents64",
+    "pread64",
+];
 /// Calls of which there must have been some in every scenario together.
-const USED: [&str; 6] = ["openat", "mkdir", "write", "fsync", "syncfs", "rename"];
+const USED: [&str; 9] = ["openat", "mkdir", "write", "fsync", "syncfs", "rename", "unlink", "getdents64", "pread64"];
 /// What happens to a call.
 const FAULTS: [&str; 3] = ["error=EIO", "error=ENOSPC", "signal=KILL"];
 
 /// Entries before, published, and entries that the writer adds.
-const SHORT: [(u64, u64); 1] = [(255, 1)];
-const FULL: [(u64, u64); 7] = [(0, 1), (1, 1), (254, 3), (255, 1), (256, 1), (511, 2), (3, 2600)];
+///
+/// What was there is added in two steps, so that the index of leaves is behind, and in the last case has to be merged.
+const SHORT: [(u64, u64); 2] = [(255, 1), (1030, 1)];
+const FULL: [(u64, u64); 8] = [(0, 1), (1, 1), (254, 3), (255, 1), (256, 1), (511, 2), (3, 2600), (1030, 1)];
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -87,8 +101,8 @@ fn scenario(before: u64, more: u64, full: bool, faults: &mut BTreeMap<&'static s
     let scratch = tempfile::tempdir_in("/dev/shm").or_else(|_absent| tempfile::tempdir()).unwrap();
     let base = scratch.path().join("base");
     fs::create_dir(&base).unwrap();
-    if before > 0 {
-        run(&base, 0..before, None);
+    for range in [0..before / 2, before / 2..before].into_iter().filter(|range| !range.is_empty()) {
+        run(&base, range, None);
     }
     let directory = copied(&base, &scratch.path().join("run"));
     let calls = run(&directory, before..before + more, None).1;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use nix::unistd::syncfs;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Above this many files, the file system is flushed once instead of each file.
@@ -63,6 +63,27 @@ pub(crate) fn replace(root: &Path, scratch: &Path, name: &str, bytes: &[u8]) -> 
     let mut batch = Batch::new(root, scratch);
     batch.write(name, bytes)?;
     batch.finish()
+}
+
+/// Writes one file that is made piece by piece; returns once it is on the disk.
+pub(crate) fn stream(
+    root: &Path,
+    scratch: &Path,
+    name: &str,
+    write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let path = root.join(name);
+    let writing = || format!("writing {}", path.display());
+    let parent = path.parent().with_context(writing)?;
+    fs::create_dir_all(parent).with_context(writing)?;
+    let temporary = scratch.join("file");
+    let mut file = BufWriter::new(File::create(&temporary).with_context(writing)?);
+    write(&mut file)?;
+    let file = file.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(writing)?;
+    file.sync_all().with_context(writing)?;
+    fs::rename(&temporary, &path).with_context(writing)?;
+    let mut below = parent.ancestors().take_while(|directory| directory.starts_with(root));
+    below.try_for_each(flush)
 }
 
 /// Puts the names in a directory on the disk.

@@ -9,6 +9,7 @@
 //! | `tree` | the text of a checkpoint over all entries there are: what may be signed next |
 //! | `signed` | the last checkpoint that was signed, with the log's signature only |
 //! | `lock` | locked by whoever writes |
+//! | `leafidx/` | where each entry is: derived from the tiles ([`super::index`]) |
 //! | `tmp/` | files that are not finished |
 //!
 //! Entries are on the disk before `tree` names them, `tree` before a signature is made, the signature before anybody
@@ -20,6 +21,7 @@
 use super::directory::{CHECKPOINT, Directory, read};
 use super::durable::{Batch, flush, replace};
 use super::fsck::rehash;
+use super::index;
 use super::rules::{MAX_RULES, Rules};
 use crate::bundle;
 use crate::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -364,17 +366,9 @@ impl Log {
 
     /// Looks the hashes up in the log.
     fn find(&self, leaves: &mut BTreeMap<Sha256, Option<u64>>) -> anyhow::Result<()> {
-        let size = self.edge.size();
-        let tiles = (0..size.div_ceil(WIDTH)).filter_map(|index| Tile::in_tree(Level::Hashes(0), index, size));
-        for tile in tiles {
-            let first = tile.index().saturating_mul(WIDTH);
-            for (hash, index) in self.directory.hashes(tile)?.iter().zip(first..) {
-                if let Some(known @ None) = leaves.get_mut(hash) {
-                    *known = Some(index);
-                }
-            }
-        }
-        Ok(())
+        let tail = self.edge.partial().find(|(tile, _)| tile.level() == Level::Hashes(0)).map(|(_, hashes)| hashes);
+        let tail = (self.edge.size(), tail.unwrap_or_default());
+        index::find(&self.directory, &self.state, &self.state.join(SCRATCH), tail, leaves)
     }
 
     /// The bytes of the bundle that is not full.
