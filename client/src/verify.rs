@@ -60,7 +60,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let release = flags.release.as_ref().map(|path| files::read(path, MAX_BUNDLE as u64)).transpose()?;
     let now = flags.now.map_or_else(host::now, Ok)?;
     let report_data = flags.report_data.map_or(Demand::Any, Demand::Is);
-    let request = Request { bundle: &bundle, release: release.as_deref(), report_data: &report_data, now };
+    let request =
+        Request { bundle: &bundle, release: release.as_deref(), memories: &[], report_data: &report_data, now };
     let verdict = appraise(&request, &policy, &roots::believed());
     let yes = match verdict.outcome() {
         verdict::Outcome::Accepted => true,

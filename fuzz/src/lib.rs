@@ -180,7 +180,7 @@ pub fn request(bytes: &[u8]) -> bool {
 pub fn evidence_bundle(bytes: &[u8]) -> bool {
     let Ok(bundle) = Bundle::parse(bytes) else { return false };
     assert_eq!(bundle.to_bytes().expect("what was read can be written"), bytes);
-    let request = verify::Request { bundle: &bundle, release: None, report_data: &Demand::Any, now: Time(0) };
+    let request = verify::Request { bundle: &bundle, release: None, memories: &[], report_data: &Demand::Any, now: Time(0) };
     let verdict = verify::appraise(&request, &STRICT, &Roots::amd());
     assert_eq!(verdict.outcome(), Outcome::Rejected);
     true

@@ -1,11 +1,12 @@
 //! What a release is worth now: its key, its status, the fleet, and who has rebuilt it.
 //!
 //! Everything hangs on a status that root keys have signed; it names the keys in force, the releases that are live and the
-//! fleet's root. A rule that needs it is not performed without one. Proofs of the log are verified elsewhere: each entry
-//! comes with its index, or with the reason why it has none.
+//! fleet's root. A rule that needs it is not performed without a fresh one. Proofs of the log are verified elsewhere: each
+//! entry comes with its index, or with the reason why it has none.
 
 mod book;
 mod events;
+mod newest;
 
 pub use book::{Book, BookError, Changes};
 pub use events::{Event, EventError, Ledger, Logged};
@@ -14,6 +15,7 @@ use crate::dsse::Envelope;
 use crate::fleet::Row;
 use crate::keys::{KeyId, PublicKey};
 use crate::statement::{InForce, Predicate, Rebuilt, Release, Statement, Status};
+use measure::Sha256;
 use measure::appraise::{Finding, Rule, Time};
 use measure::snp::product::{Product, TcbVersion};
 use measure::snp::report::ChipId;
@@ -24,27 +26,40 @@ use std::num::NonZeroUsize;
 pub const CLOCK_SKEW: u64 = 300;
 
 /// An entry of the log.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Entry<'a> {
-    /// The entry.
-    pub envelope: &'a Envelope,
-    /// Its index, once a proof has been verified; else why not.
-    pub index: Result<u64, &'a str>,
+    /// The entry's bytes.
+    pub bytes: &'a [u8],
+    /// Its index, once a proof has been verified.
+    pub index: Result<u64, Unproved>,
 }
 
-/// What rules look at. Nothing in it has been believed yet, but the indexes and what the hardware said.
-#[derive(Debug, Clone, Copy)]
+/// Why something that only a proof can say is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unproved {
+    /// There is no proof, or a wrong one; this is why.
+    Wrong(String),
+    /// It cannot be decided before this rule passes.
+    Waits(Rule),
+    /// Nobody asked for a proof.
+    NotAsked,
+}
+
+/// What rules look at. Nothing in it has been believed yet, but what is proved and what the hardware said.
+#[derive(Debug, Clone)]
 pub struct Evidence<'a> {
     /// The release.
     pub release: Option<Entry<'a>>,
     /// The status.
     pub status: Option<Entry<'a>>,
     /// Statements of those who have rebuilt the release.
-    pub rebuilds: &'a [Entry<'a>],
+    pub rebuilds: Vec<Entry<'a>>,
+    /// All entries behind the release.
+    pub tail: Result<&'a [Vec<u8>], Unproved>,
     /// The chip and its TCB, as the hardware's report says; `None` if the report was not verified, or is not of SEV-SNP.
     pub platform: Option<(Product, TcbVersion, ChipId)>,
-    /// The chip's row of the roster.
-    pub row: Option<&'a Row>,
+    /// The chip's row of the roster; else why there is none.
+    pub row: Result<Row, String>,
     /// The highest numbers this client has ever accepted.
     pub seen: Seen,
 }
@@ -73,6 +88,8 @@ pub struct Demands<'a> {
     pub rebuilders: &'a BTreeMap<String, PublicKey>,
     /// How many of them must have rebuilt the release.
     pub rebuilder_quorum: usize,
+    /// Whether no newer release may be in the log, although the status may call older ones live, too.
+    pub newest: bool,
 }
 
 const STATUS_PRESENT: Rule = Rule { id: "status.present", holds: "a status came with the evidence" };
@@ -95,7 +112,7 @@ const FLEET_ROW: Rule = Rule { id: "fleet.row", holds: "the chip is in the fleet
 
 /// Every rule decided here, in the order of the findings. `release.present`, `release.form` and `log.inclusion` are others' to
 /// decide.
-pub const RULES: [Rule; 14] = [
+pub const RULES: [Rule; 16] = [
     STATUS_PRESENT,
     STATUS_FORM,
     STATUS_SIGNATURE,
@@ -110,13 +127,15 @@ pub const RULES: [Rule; 14] = [
     RELEASE_ROLLBACK,
     RELEASE_REBUILDERS,
     FLEET_ROW,
+    newest::STATUS,
+    newest::RELEASE,
 ];
 
 /// One finding for each of [`RULES`].
 pub fn appraise(evidence: &Evidence<'_>, demands: &Demands<'_>, now: Time) -> Vec<Finding> {
-    let status = Known::status(evidence, demands);
+    let mut status = Known::status(evidence, demands);
     let release = Known::release(evidence);
-    let findings = [
+    let mut findings = vec![
         status_present(evidence),
         status_form(&status),
         status_signature(&status, demands),
@@ -124,6 +143,9 @@ pub fn appraise(evidence: &Evidence<'_>, demands: &Demands<'_>, now: Time) -> Ve
         status_validity(&status, now),
         status_age(&status, demands, now),
         status_rollback(&status, evidence.seen),
+    ];
+    status.stale = findings.iter().find(|finding| !finding.permits()).map(|finding| finding.rule);
+    findings.extend([
         status_tcb(&status, evidence),
         release_signature(&release, &status),
         release_live(&release, &status),
@@ -131,65 +153,84 @@ pub fn appraise(evidence: &Evidence<'_>, demands: &Demands<'_>, now: Time) -> Ve
         release_rollback(&release, evidence.seen),
         release_rebuilders(&release, evidence, demands),
         fleet_row(&status, evidence, demands),
-    ];
+    ]);
+    findings.extend(newest::find(&release, &status, evidence, demands));
     debug_assert!(findings.iter().map(|finding| finding.rule).eq(RULES));
-    findings.into()
+    findings
 }
 
 /// A statement of the kind that is asked for, or the rule that stands in the way.
-struct Known<'a, P> {
-    read: Result<Read<'a, P>, Rule>,
+struct Known<P> {
+    read: Result<Read<P>, Rule>,
     /// The rule that says whether it may be believed, if it does not.
     doubt: Option<Rule>,
+    /// The rule that says whether it says something about now, if it does not.
+    stale: Option<Rule>,
     /// Why it has not the form.
     reason: String,
 }
 
-struct Read<'a, P> {
-    entry: Entry<'a>,
+struct Read<P> {
+    envelope: Envelope,
+    index: Result<u64, Unproved>,
     statement: Statement,
     predicate: P,
 }
 
-impl<'a, P> Known<'a, P> {
-    fn new(entry: Option<Entry<'a>>, [present, form]: [Rule; 2], take: impl FnOnce(&Predicate) -> Option<P>) -> Self {
-        let Some(entry) = entry else { return Self { read: Err(present), doubt: None, reason: String::new() } };
-        let (read, reason) = match Statement::parse(entry.envelope.unverified_payload()) {
-            Err(error) => (Err(form), error.to_string()),
-            Ok(statement) => match take(&statement.predicate) {
-                Some(predicate) => (Ok(Read { entry, statement, predicate }), String::new()),
-                None => (Err(form), format!("it is a {}", statement.predicate.predicate_type())),
+impl<P> Known<P> {
+    fn new(entry: Option<&Entry<'_>>, [present, form]: [Rule; 2], take: impl FnOnce(&Predicate) -> Option<P>) -> Self {
+        let known = |read, reason| Self { read, doubt: None, stale: None, reason };
+        let Some(Entry { bytes, index }) = entry else { return known(Err(present), String::new()) };
+        match read(bytes) {
+            Err(reason) => known(Err(form), reason),
+            Ok((envelope, statement)) => match take(&statement.predicate) {
+                Some(predicate) => {
+                    known(Ok(Read { envelope, index: index.clone(), statement, predicate }), String::new())
+                }
+                None => known(Err(form), format!("it is a {}", statement.predicate.predicate_type())),
             },
-        };
-        Self { read, doubt: None, reason }
+        }
     }
 
     /// What it says, whoever says so.
-    fn said(&self) -> Result<&Read<'a, P>, Rule> {
+    fn said(&self) -> Result<&Read<P>, Rule> {
         self.read.as_ref().map_err(|rule| *rule)
     }
 
     /// What it says, if that may be believed.
-    fn believed(&self) -> Result<&Read<'a, P>, Rule> {
+    fn believed(&self) -> Result<&Read<P>, Rule> {
         self.said().and_then(|read| self.doubt.map_or(Ok(read), Err))
+    }
+
+    /// What it says, if that may be believed of now.
+    fn current(&self) -> Result<&Read<P>, Rule> {
+        self.said().and_then(|read| self.stale.map_or(Ok(read), Err))
     }
 }
 
-impl<'a> Known<'a, Status> {
-    fn status(evidence: &Evidence<'a>, demands: &Demands<'_>) -> Self {
-        let mut status = Self::new(evidence.status, [STATUS_PRESENT, STATUS_FORM], |predicate| match predicate {
+/// The statement of an entry, whoever signed it.
+fn read(entry: &[u8]) -> Result<(Envelope, Statement), String> {
+    let envelope = Envelope::parse(entry).map_err(|error| error.to_string())?;
+    let statement = Statement::parse(envelope.unverified_payload()).map_err(|error| error.to_string())?;
+    Ok((envelope, statement))
+}
+
+impl Known<Status> {
+    fn status(evidence: &Evidence<'_>, demands: &Demands<'_>) -> Self {
+        let rules = [STATUS_PRESENT, STATUS_FORM];
+        let mut status = Self::new(evidence.status.as_ref(), rules, |predicate| match predicate {
             Predicate::Status(status) => Some(status.clone()),
             _ => None,
         });
-        let signed = |read: &Read<'_, _>| read.entry.envelope.verify(demands.roots, demands.threshold).is_ok();
+        let signed = |read: &Read<_>| read.envelope.verify(demands.roots, demands.threshold).is_ok();
         status.doubt = (!status.read.as_ref().is_ok_and(signed)).then_some(STATUS_SIGNATURE);
         status
     }
 }
 
-impl<'a> Known<'a, Release> {
-    fn release(evidence: &Evidence<'a>) -> Self {
-        Self::new(evidence.release, [RELEASE_PRESENT, RELEASE_FORM], |predicate| match predicate {
+impl Known<Release> {
+    fn release(evidence: &Evidence<'_>) -> Self {
+        Self::new(evidence.release.as_ref(), [RELEASE_PRESENT, RELEASE_FORM], |predicate| match predicate {
             Predicate::Release(release) => Some(release.as_ref().clone()),
             _ => None,
         })
@@ -197,13 +238,13 @@ impl<'a> Known<'a, Release> {
 }
 
 fn status_present(evidence: &Evidence<'_>) -> Finding {
-    match evidence.status {
-        Some(entry) => Finding::passed(STATUS_PRESENT, format!("sha256 {}", entry.envelope.sha256()), ""),
+    match &evidence.status {
+        Some(entry) => Finding::passed(STATUS_PRESENT, format!("sha256 {}", Sha256::of(entry.bytes)), ""),
         None => Finding::failed(STATUS_PRESENT, "none", "", "the evidence came without one"),
     }
 }
 
-fn status_form(status: &Known<'_, Status>) -> Finding {
+fn status_form(status: &Known<Status>) -> Finding {
     match status.said() {
         Ok(read) => Finding::passed(STATUS_FORM, format!("status {}", read.predicate.sequence), ""),
         Err(STATUS_FORM) => Finding::failed(STATUS_FORM, "", "", status.reason.clone()),
@@ -211,10 +252,9 @@ fn status_form(status: &Known<'_, Status>) -> Finding {
     }
 }
 
-fn status_signature(status: &Known<'_, Status>, demands: &Demands<'_>) -> Finding {
+fn status_signature(status: &Known<Status>, demands: &Demands<'_>) -> Finding {
     let required = format!("{} of {} root keys", demands.threshold, demands.roots.len());
-    match status.said().map(|read| (read.entry.envelope, read.entry.envelope.verify(demands.roots, demands.threshold)))
-    {
+    match status.said().map(|read| (&read.envelope, read.envelope.verify(demands.roots, demands.threshold))) {
         Err(rule) => Finding::waits_for(STATUS_SIGNATURE, rule),
         Ok((_, Ok(signers))) => Finding::passed(STATUS_SIGNATURE, listed(&signers), required),
         Ok((envelope, Err(error))) => {
@@ -224,14 +264,16 @@ fn status_signature(status: &Known<'_, Status>, demands: &Demands<'_>) -> Findin
 }
 
 fn status_inclusion(evidence: &Evidence<'_>) -> Finding {
-    match evidence.status.map(|entry| entry.index) {
+    match evidence.status.as_ref().map(|entry| &entry.index) {
         None => Finding::waits_for(STATUS_INCLUSION, STATUS_PRESENT),
         Some(Ok(index)) => Finding::passed(STATUS_INCLUSION, format!("entry {index}"), ""),
-        Some(Err(reason)) => Finding::failed(STATUS_INCLUSION, "", "a proof", reason),
+        Some(Err(Unproved::Wrong(reason))) => Finding::failed(STATUS_INCLUSION, "", "a proof", reason.as_str()),
+        Some(Err(Unproved::Waits(rule))) => Finding::waits_for(STATUS_INCLUSION, *rule),
+        Some(Err(Unproved::NotAsked)) => Finding::not_asked(STATUS_INCLUSION, "", "the policy asks for no log"),
     }
 }
 
-fn status_validity(status: &Known<'_, Status>, now: Time) -> Finding {
+fn status_validity(status: &Known<Status>, now: Time) -> Finding {
     let status = match status.believed() {
         Ok(read) => &read.predicate,
         Err(rule) => return Finding::waits_for(STATUS_VALIDITY, rule),
@@ -242,7 +284,7 @@ fn status_validity(status: &Known<'_, Status>, now: Time) -> Finding {
     Finding::of(STATUS_VALIDITY, issued && now <= status.not_after, observed, format!("covers {now}"), reason)
 }
 
-fn status_age(status: &Known<'_, Status>, demands: &Demands<'_>, now: Time) -> Finding {
+fn status_age(status: &Known<Status>, demands: &Demands<'_>, now: Time) -> Finding {
     let status = match status.believed() {
         Ok(read) => &read.predicate,
         Err(rule) => return Finding::waits_for(STATUS_AGE, rule),
@@ -256,15 +298,15 @@ fn status_age(status: &Known<'_, Status>, demands: &Demands<'_>, now: Time) -> F
     }
 }
 
-fn status_rollback(status: &Known<'_, Status>, seen: Seen) -> Finding {
+fn status_rollback(status: &Known<Status>, seen: Seen) -> Finding {
     match status.believed() {
         Err(rule) => Finding::waits_for(STATUS_ROLLBACK, rule),
         Ok(read) => at_least(STATUS_ROLLBACK, read.predicate.sequence, seen.sequence, "a newer status has been seen"),
     }
 }
 
-fn status_tcb(status: &Known<'_, Status>, evidence: &Evidence<'_>) -> Finding {
-    let status = match status.believed() {
+fn status_tcb(status: &Known<Status>, evidence: &Evidence<'_>) -> Finding {
+    let status = match status.current() {
         Ok(read) => &read.predicate,
         Err(rule) => return Finding::waits_for(STATUS_TCB, rule),
     };
@@ -281,9 +323,9 @@ fn status_tcb(status: &Known<'_, Status>, evidence: &Evidence<'_>) -> Finding {
     }
 }
 
-fn release_signature(release: &Known<'_, Release>, status: &Known<'_, Status>) -> Finding {
-    let (entry, keys) = match (release.said(), status.believed()) {
-        (Ok(release), Ok(status)) => (release.entry, &status.predicate.keys),
+fn release_signature(release: &Known<Release>, status: &Known<Status>) -> Finding {
+    let (entry, keys) = match (release.said(), status.current()) {
+        (Ok(release), Ok(status)) => (release, &status.predicate.keys),
         (Err(rule), _) | (_, Err(rule)) => return Finding::waits_for(RELEASE_SIGNATURE, rule),
     };
     let Ok(index) = entry.index else { return Finding::waits_for(RELEASE_SIGNATURE, RELEASE_INCLUSION) };
@@ -292,22 +334,22 @@ fn release_signature(release: &Known<'_, Release>, status: &Known<'_, Status>) -
     match entry.envelope.verify(&in_force, NonZeroUsize::MIN) {
         Ok(signers) => Finding::passed(RELEASE_SIGNATURE, listed(&signers), required),
         Err(error) => {
-            let out_of_force = |key: &&InForce| !key.covers(index) && signed_by(entry.envelope, &key.public_key.id());
+            let out_of_force = |key: &&InForce| !key.covers(index) && signed_by(&entry.envelope, &key.public_key.id());
             let reason = keys
                 .iter()
                 .find(out_of_force)
                 .map_or_else(|| error.to_string(), |key| format!("key {} is not in force there", key.public_key.id()));
-            Finding::failed(RELEASE_SIGNATURE, signatures(entry.envelope), required, reason)
+            Finding::failed(RELEASE_SIGNATURE, signatures(&entry.envelope), required, reason)
         }
     }
 }
 
-fn release_live(release: &Known<'_, Release>, status: &Known<'_, Status>) -> Finding {
-    let (release, statement) = match (release.said(), status.believed()) {
+fn release_live(release: &Known<Release>, status: &Known<Status>) -> Finding {
+    let (release, statement) = match (release.said(), status.current()) {
         (Ok(release), Ok(status)) => (release, &status.statement),
         (Err(rule), _) | (_, Err(rule)) => return Finding::waits_for(RELEASE_LIVE, rule),
     };
-    let (version, sha256) = (release.predicate.version.to_string(), release.entry.envelope.sha256());
+    let (version, sha256) = (release.predicate.version.to_string(), release.envelope.sha256());
     let live = statement.live().find(|(live, _)| *live == version);
     let reason = match live {
         None => "the status does not name it: it was withdrawn, or never announced",
@@ -318,8 +360,8 @@ fn release_live(release: &Known<'_, Release>, status: &Known<'_, Status>) -> Fin
     Finding::of(RELEASE_LIVE, holds, version, versions.join(", "), reason)
 }
 
-fn release_superseded(release: &Known<'_, Release>, status: &Known<'_, Status>) -> Finding {
-    match (release.said(), status.believed()) {
+fn release_superseded(release: &Known<Release>, status: &Known<Status>) -> Finding {
+    match (release.said(), status.current()) {
         (Ok(release), Ok(status)) => {
             let (found, least) = (release.predicate.counter, status.predicate.minimum_counter);
             at_least(RELEASE_SUPERSEDED, found, least, "the status does not accept it any more")
@@ -328,28 +370,28 @@ fn release_superseded(release: &Known<'_, Release>, status: &Known<'_, Status>) 
     }
 }
 
-fn release_rollback(release: &Known<'_, Release>, seen: Seen) -> Finding {
+fn release_rollback(release: &Known<Release>, seen: Seen) -> Finding {
     match release.said() {
         Err(rule) => Finding::waits_for(RELEASE_ROLLBACK, rule),
         Ok(read) => at_least(RELEASE_ROLLBACK, read.predicate.counter, seen.counter, "a newer release has been seen"),
     }
 }
 
-fn release_rebuilders(release: &Known<'_, Release>, evidence: &Evidence<'_>, demands: &Demands<'_>) -> Finding {
-    let (entry, release) = match release.said() {
-        Ok(release) => (release.entry, &release.predicate),
+fn release_rebuilders(release: &Known<Release>, evidence: &Evidence<'_>, demands: &Demands<'_>) -> Finding {
+    let (sha256, commit) = match release.said() {
+        Ok(release) => (release.envelope.sha256(), release.predicate.commit),
         Err(rule) => return Finding::waits_for(RELEASE_REBUILDERS, rule),
     };
-    let sha256 = entry.envelope.sha256();
-    let reproduced = |rebuild: &&Entry<'_>| {
-        let statement = Statement::parse(rebuild.envelope.unverified_payload());
-        let Ok(Statement { predicate: Predicate::Rebuild(said), .. }) = statement else { return false };
-        said.release_sha256 == sha256 && said.commit == release.commit && said.outcome == Rebuilt::Reproduced
+    let reproduced = |entry: &Entry<'_>| {
+        let (envelope, statement) = read(entry.bytes).ok()?;
+        let Predicate::Rebuild(said) = statement.predicate else { return None };
+        let same = said.release_sha256 == sha256 && said.commit == commit && said.outcome == Rebuilt::Reproduced;
+        same.then_some(envelope)
     };
-    let agreeing: Vec<_> =
-        evidence.rebuilds.iter().filter(|rebuild| rebuild.index.is_ok()).filter(reproduced).collect();
+    let logged = evidence.rebuilds.iter().filter(|rebuild| rebuild.index.is_ok());
+    let agreeing: Vec<_> = logged.filter_map(reproduced).collect();
     let by = |key: &PublicKey| {
-        agreeing.iter().any(|rebuild| rebuild.envelope.verify(std::slice::from_ref(key), NonZeroUsize::MIN).is_ok())
+        agreeing.iter().any(|envelope| envelope.verify(std::slice::from_ref(key), NonZeroUsize::MIN).is_ok())
     };
     // One key under two names is one organisation.
     let names: BTreeMap<KeyId, &str> =
@@ -358,19 +400,26 @@ fn release_rebuilders(release: &Known<'_, Release>, evidence: &Evidence<'_>, dem
     match demands.rebuilder_quorum {
         0 => Finding::not_asked(RELEASE_REBUILDERS, observed, "the policy asks for none"),
         quorum => {
+            let undecided = evidence.rebuilds.iter().find_map(|rebuild| match rebuild.index {
+                Err(Unproved::Waits(rule)) => Some(rule),
+                _ => None,
+            });
+            if let Some(rule) = undecided.filter(|_| names.len() < quorum) {
+                return Finding::waits_for(RELEASE_REBUILDERS, rule);
+            }
             let required = format!("{quorum} of {}", demands.rebuilders.len());
             Finding::of(RELEASE_REBUILDERS, names.len() >= quorum, observed, required, "too few have logged a rebuild")
         }
     }
 }
 
-fn fleet_row(status: &Known<'_, Status>, evidence: &Evidence<'_>, demands: &Demands<'_>) -> Finding {
+fn fleet_row(status: &Known<Status>, evidence: &Evidence<'_>, demands: &Demands<'_>) -> Finding {
     let chip = evidence.platform.map(|(_, _, chip)| chip);
     let observed = chip.map_or_else(String::new, |chip| chip.to_string());
     if !demands.fleet {
         return Finding::not_asked(FLEET_ROW, observed, "the policy accepts any");
     }
-    let status = match status.believed() {
+    let status = match status.current() {
         Ok(read) => &read.predicate,
         Err(rule) => return Finding::waits_for(FLEET_ROW, rule),
     };
@@ -378,8 +427,9 @@ fn fleet_row(status: &Known<'_, Status>, evidence: &Evidence<'_>, demands: &Dema
     let Some(chip) = chip else {
         return Finding::missing(FLEET_ROW, observed, required, "which chip it is is not known");
     };
-    let Some(row) = evidence.row else {
-        return Finding::failed(FLEET_ROW, observed, required, "the evidence came without the chip's row");
+    let row = match &evidence.row {
+        Ok(row) => row,
+        Err(reason) => return Finding::failed(FLEET_ROW, observed, required, reason.as_str()),
     };
     if row.chip != chip {
         return Finding::failed(FLEET_ROW, observed, required, format!("the row is that of chip {}", row.chip));

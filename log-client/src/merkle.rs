@@ -75,6 +75,40 @@ pub fn verify_inclusion(
     path.ends_at(found, root)
 }
 
+/// The root of the tree in which the entry with the hash `leaf` is at `index`, with this proof under a tree of `size`
+/// entries, and the entries with the hashes `behind` follow it. No more is taken from the proof than what is to the left.
+///
+/// # Errors
+/// When the proof is not one of that index and size.
+pub fn root_with_tail(
+    leaf: &Sha256,
+    (index, size): (u64, u64),
+    proof: &[Sha256],
+    behind: impl Iterator<Item = Sha256>,
+) -> Result<Sha256, MerkleError> {
+    let last = size.checked_sub(1).filter(|last| index <= *last).ok_or(MerkleError::Index { index, size })?;
+    let mut path = Path { node: index, last };
+    // Perfect subtrees from the smallest to the largest, which together are all that is to the left of the next entry.
+    let mut left = Vec::new();
+    for sibling in proof {
+        if matches!(path.step()?, Sibling::Left) {
+            left.push(*sibling);
+        }
+    }
+    if path.last != 0 || left.len() != index.count_ones() as usize {
+        return Err(MerkleError::Length);
+    }
+    left.reverse();
+    for (hash, at) in std::iter::once(*leaf).chain(behind).zip(index..) {
+        let mut hash = hash;
+        for _ in 0..at.trailing_ones() {
+            hash = left.pop().map_or(hash, |left| node_hash(&left, &hash));
+        }
+        left.push(hash);
+    }
+    Ok(left.into_iter().rev().reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(empty_root))
+}
+
 /// Checks that the tree of `new.0` entries and the root `new.1` begins with all of the tree `old`.
 pub fn verify_consistency(old: (u64, &Sha256), new: (u64, &Sha256), proof: &[Sha256]) -> Result<(), MerkleError> {
     let ((old_size, old_root), (new_size, new_root)) = (old, new);

@@ -55,7 +55,7 @@ fn main() {
 /// revocation list, and the report's.
 fn ours(bundle: &[u8], policy: &Policy, roots: &Roots) {
     let bundle = Bundle::parse(bundle).expect("the bundle of the demonstration");
-    let request = Request { bundle: &bundle, release: None, report_data: &Demand::Any, now: NOW };
+    let request = Request { bundle: &bundle, release: None, memories: &[], report_data: &Demand::Any, now: NOW };
     let verdict = verify::appraise(&request, policy, roots);
     // Without the feature, that it is simulated is the one rule that fails.
     let refused = verdict.findings().iter().filter(|found| !found.permits()).count();

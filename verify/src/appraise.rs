@@ -2,13 +2,16 @@
 
 use crate::bundle::{Bundle, Evidence, SnpEvidence, TdxEvidence};
 use crate::collateral::Parts;
+use crate::memory::Memory;
 use crate::policy::{Policy, Section};
-use crate::release::{self, Claims};
+use crate::release::{self, Claims, Examined, Platform};
 use crate::verdict::{Subject, Verdict};
 use measure::appraise::{Finding, Rule, Time};
 use measure::cmdline::Tee;
 use measure::snp::appraise::{Demand, Permit};
 use measure::snp::chain::{Chain, Origin, Roots};
+use measure::snp::product::{Product, TcbVersion};
+use measure::snp::report::ChipId;
 use measure::tdx::collateral::Root;
 use measure::tdx::quote::Quote;
 use measure::{Digest, Sha256, snp, tdx};
@@ -24,6 +27,8 @@ pub struct Request<'a> {
     pub bundle: &'a Bundle,
     /// The release that the caller has from elsewhere, if any; it must be the bundle's, byte for byte.
     pub release: Option<&'a [u8]>,
+    /// What this client remembers of logs, at most one of each.
+    pub memories: &'a [Memory],
     /// What the guest must have put into the evidence: [`Demand::Any`] for evidence that is not of a session of ours.
     pub report_data: &'a Demand<Digest<64>>,
     /// The only clock.
@@ -38,6 +43,8 @@ struct Found {
     sha256: Sha256,
     matched: Option<String>,
     origin: Option<Origin>,
+    /// The chip and its TCB, if somebody vouches for them and the evidence is of SEV-SNP.
+    chip: Option<(Product, TcbVersion, ChipId)>,
 }
 
 /// Judges evidence. `roots` are AMD's unless the program is one that may know simulated hardware.
@@ -48,12 +55,14 @@ pub fn appraise(request: &Request<'_>, policy: &Policy, roots: &Roots) -> Verdic
         Evidence::Tdx(evidence) => tdx_quote(evidence, request, policy),
     };
     found.rules.extend(release::rules());
-    let tee = found.origin.map(|origin| match (origin, &request.bundle.evidence) {
+    let tee = |origin| match (origin, &request.bundle.evidence) {
         (Origin::Simulated, _) => Tee::Simulated,
         (Origin::Hardware, Evidence::Snp(_)) => Tee::Snp,
         (Origin::Hardware, Evidence::Tdx(_)) => Tee::Tdx,
-    });
-    found.findings.extend(release::examine(request, policy, &claims, tee));
+    };
+    let platform = found.origin.map(|origin| Platform { tee: tee(origin), snp: found.chip });
+    let Examined { findings, memory } = release::examine(request, policy, &claims, platform);
+    found.findings.extend(findings);
     let subject = Subject {
         evidence: found.evidence,
         evidence_sha256: found.sha256,
@@ -62,7 +71,7 @@ pub fn appraise(request: &Request<'_>, policy: &Policy, roots: &Roots) -> Verdic
         policy_sha256: policy.sha256,
         as_of: request.now,
     };
-    Verdict::new(&found.rules, found.findings, subject, found.origin)
+    Verdict::new(&found.rules, found.findings, subject, found.origin).with_memory(memory)
 }
 
 fn snp_report(
@@ -77,7 +86,7 @@ fn snp_report(
     let Section::Accepted(terms) = &policy.snp else {
         let findings = refused(&rules, "SEV-SNP");
         let evidence = "SEV-SNP report".into();
-        return Found { rules, findings, evidence, sha256, matched: None, origin: None };
+        return Found { rules, findings, evidence, sha256, matched: None, origin: None, chip: None };
     };
     let mut requirements = terms.requirements.clone();
     requirements.identity.report_data = request.report_data.clone();
@@ -94,7 +103,14 @@ fn snp_report(
         }
         _ => "SEV-SNP report that cannot be read".into(),
     };
-    Found { rules, findings, evidence, sha256, matched: facts.launched, origin }
+    let chip = match (origin, facts.report, facts.product) {
+        (Some(_), Some(report), Some(product)) => {
+            let (tcb, _reserved) = TcbVersion::of_report(report.reported_tcb(), product);
+            Some((product, tcb, report.chip_id()))
+        }
+        _ => None,
+    };
+    Found { rules, findings, evidence, sha256, matched: facts.launched, origin, chip }
 }
 
 fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<'_>, policy: &Policy) -> Found {
@@ -106,7 +122,7 @@ fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<
     };
     let Section::Accepted(terms) = &policy.tdx else {
         let findings = refused(&rules, "TDX");
-        return Found { rules, findings, evidence, sha256, matched: None, origin: None };
+        return Found { rules, findings, evidence, sha256, matched: None, origin: None, chip: None };
     };
     let mut requirements = terms.requirements.clone();
     requirements.identity.report_data = request.report_data.clone();
@@ -124,7 +140,7 @@ fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<
         Err(reason) => Finding::failed(COLLATERAL, "", "", reason),
     });
     findings.extend(found);
-    Found { rules, findings, evidence, sha256, matched: None, origin }
+    Found { rules, findings, evidence, sha256, matched: None, origin, chip: None }
 }
 
 /// What there is to say of evidence that the policy does not want at all.

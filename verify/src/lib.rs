@@ -6,11 +6,14 @@
 pub mod appraise;
 pub mod bundle;
 mod collateral;
+mod log;
+pub mod memory;
 pub mod policy;
 mod release;
 pub mod verdict;
 
 pub use appraise::{Request, appraise};
 pub use bundle::Bundle;
+pub use memory::Memory;
 pub use policy::Policy;
 pub use verdict::Verdict;

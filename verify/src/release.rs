@@ -1,81 +1,57 @@
-//! Rules over the release and what a log says of it, and what the release says must have been launched.
-//!
-//! Which keys are in force follows from the log's other entries, which bundles do not carry yet: the rules that say
-//! [`pending`] are not performed and, if the policy asks for what they would find, needed. No release leads to a positive
-//! verdict until then.
+//! Rules over the release and its life since, and what the release says must have been launched.
 
 use crate::appraise::Request;
 use crate::bundle::Bundle;
-use crate::policy::{LogPolicy, Need, OrAny, Policy, ReleasePolicy, Witnesses};
+use crate::log::{self, Log};
+use crate::memory::Memory;
+use crate::policy::{Ed25519Key, Need, Policy, ReleasePolicy};
 use log_client::dsse::Envelope;
-use log_client::merkle::{leaf_hash, verify_inclusion};
+use log_client::lifecycle::{self, Demands, Entry, Evidence, Seen, Unproved};
 use log_client::statement::{Predicate, Release, Statement, shape_name};
-use log_client::{Accepted, Proof};
 use measure::Sha256;
-use measure::appraise::{Finding, Rule, Time};
+use measure::appraise::{Finding, Rule};
 use measure::cmdline::Tee;
 use measure::snp::appraise::{Demand, Requirements, Terms};
-use measure::snp::product::Product;
+use measure::snp::product::{Product, TcbVersion};
+use measure::snp::report::ChipId;
 use std::collections::BTreeMap;
 
 const COPY: Rule = Rule { id: "release.copy", holds: "the release given is the bundle's, byte for byte" };
-const PRESENT: Rule = Rule { id: "release.present", holds: "a release came with the evidence" };
+pub(crate) const PRESENT: Rule = Rule { id: "release.present", holds: "a release came with the evidence" };
 const FORM: Rule = Rule { id: "release.form", holds: "it is an envelope around a release statement" };
-const SIGNATURE: Rule = Rule { id: "release.signature", holds: "it is signed by a key in force" };
 const TEE: Rule = Rule { id: "release.tee", holds: "it was made for hardware of this kind" };
 const HOST_RESISTANT: Rule = Rule { id: "release.host-resistant", holds: "it says that it withstands its host" };
 const COUNTER: Rule = Rule { id: "release.counter", holds: "it is not older than the policy allows" };
 const EXPIRY: Rule = Rule { id: "release.expiry", holds: "it has not expired" };
-const STATUS: Rule = Rule { id: "release.status", holds: "a fresh status says that it is live" };
-const FLEET: Rule = Rule { id: "release.fleet", holds: "the chip is in the fleet that the status names" };
-const REBUILDERS: Rule = Rule { id: "release.rebuilders", holds: "enough organisations have rebuilt it" };
-const PROOF: Rule = Rule { id: "log.proof", holds: "a proof of its place in a log came with it" };
-const WITNESSES: Rule =
-    Rule { id: "log.witnesses", holds: "the log and enough of its witnesses signed the checkpoint" };
-const INCLUSION: Rule = Rule { id: "log.inclusion", holds: "it is in the log" };
-const CHECKPOINT_AGE: Rule = Rule { id: "log.checkpoint-age", holds: "what the log says of it is recent" };
-const MINIMUM_AGE: Rule = Rule { id: "log.minimum-age", holds: "it has been in the log for long enough" };
 
-/// A rule and the function that decides it for a part of the policy.
-type Check<P> = (Rule, fn(&Case<'_>, &P) -> Finding);
+/// A rule and the function that decides it.
+type Check = (Rule, fn(&Case<'_>, &ReleasePolicy) -> Finding);
 
 /// The rules that a policy without a release does not ask, with the functions that decide them, in the order of findings.
-const CHECKS: [Check<ReleasePolicy>; 10] = [
+/// Those of the log follow, and then those over the release's life.
+const CHECKS: [Check; 6] = [
     (PRESENT, present),
     (FORM, form),
-    (SIGNATURE, |_, policy| {
-        let (quorum, all) = (policy.root_quorum, policy.root_keys.len());
-        pending(SIGNATURE, Some(format!("a key that {quorum} of {all} root keys vouch for")))
-    }),
     (TEE, tee),
     (HOST_RESISTANT, host_resistant),
     (COUNTER, counter),
     (EXPIRY, expiry),
-    (STATUS, |_, policy| pending(STATUS, oldest(&policy.status_max_age))),
-    (FLEET, |_, policy| pending(FLEET, (policy.fleet == Need::Required).then(|| "a row of the roster".into()))),
-    (REBUILDERS, |_, policy| {
-        let (quorum, all) = (policy.rebuilder_quorum, policy.rebuilders.len());
-        pending(REBUILDERS, (quorum > 0).then(|| format!("{quorum} of {all}")))
-    }),
-];
-
-/// Likewise the rules that a policy without a log does not ask. They follow the others.
-const LOG_CHECKS: [Check<LogPolicy>; 5] = [
-    (PROOF, |case, _| case.proof().map_or_else(|found| found, |proof| passed(PROOF, format!("index {}", proof.index)))),
-    (WITNESSES, |case, log| {
-        case.checkpoint(log).map_or_else(|found| found, |(_, seen)| passed(WITNESSES, shown(&seen)))
-    }),
-    (INCLUSION, inclusion),
-    (CHECKPOINT_AGE, |_, log| pending(CHECKPOINT_AGE, oldest(&log.checkpoint_max_age))),
-    (MINIMUM_AGE, minimum_age),
 ];
 
 /// What rules look at.
 struct Case<'a> {
     request: &'a Request<'a>,
     claims: &'a Claims,
-    /// What the evidence is of; `None` if nobody vouches for it.
     tee: Option<Tee>,
+}
+
+/// What the hardware says that evidence is of, if somebody vouches for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Platform {
+    /// Where the guest runs.
+    pub(crate) tee: Tee,
+    /// The chip and its TCB; `None` if the evidence is not of SEV-SNP.
+    pub(crate) snp: Option<(Product, TcbVersion, ChipId)>,
 }
 
 /// What the bundle's release says, whoever wrote it.
@@ -149,23 +125,88 @@ fn launched(release: &Release) -> Result<BTreeMap<measure::snp::LaunchDigest, St
 
 /// Every rule, in the order of the findings.
 pub(crate) fn rules() -> impl Iterator<Item = Rule> {
-    let (checks, log_checks) = (CHECKS.iter().map(|(rule, _)| *rule), LOG_CHECKS.iter().map(|(rule, _)| *rule));
-    [COPY].into_iter().chain(checks).chain(log_checks)
+    let checks = CHECKS.iter().map(|(rule, _)| *rule);
+    [COPY].into_iter().chain(checks).chain(log::rules()).chain(lifecycle::RULES)
 }
 
-/// One finding for each rule. `tee` is what the evidence is of; `None` if nobody vouches for it.
-pub(crate) fn examine(request: &Request<'_>, policy: &Policy, claims: &Claims, tee: Option<Tee>) -> Vec<Finding> {
-    let case = Case { request, claims, tee };
-    let log = policy.release.is().and_then(|release| release.log.is());
-    let checks = CHECKS.iter().map(|(rule, decide)| match policy.release.is() {
-        Some(release) => decide(&case, release),
-        None => any(*rule, ""),
-    });
-    let log_checks = LOG_CHECKS.iter().map(|(rule, decide)| match log {
-        Some(log) => decide(&case, log),
-        None => any(*rule, ""),
-    });
-    [copy(request)].into_iter().chain(checks).chain(log_checks).collect()
+/// What was found.
+pub(crate) struct Examined {
+    /// One finding for each rule.
+    pub(crate) findings: Vec<Finding>,
+    /// What there is to remember of the log if the verdict is positive.
+    pub(crate) memory: Option<Memory>,
+}
+
+/// Looks at the release and what a log says of it. `platform` is what the evidence is of.
+pub(crate) fn examine(request: &Request<'_>, policy: &Policy, claims: &Claims, platform: Option<Platform>) -> Examined {
+    let mut findings = vec![copy(request)];
+    let Some(policy) = policy.release.is() else {
+        findings.extend(rules().skip(1).map(|rule| any(rule, "")));
+        return Examined { findings, memory: None };
+    };
+    let case = Case { request, claims, tee: platform.map(|platform| platform.tee) };
+    findings.extend(CHECKS.iter().map(|(_, decide)| decide(&case, policy)));
+    let log = policy.log.is().map(|asked| Log::new(request, asked));
+    match &log {
+        Some(log) => findings.extend(log.findings()),
+        None => findings.extend(log::not_asked()),
+    }
+    findings.extend(life(request, policy, log.as_ref(), platform));
+    let memory = log.as_ref().and_then(|log| remembered(request, claims, log));
+    Examined { findings, memory }
+}
+
+/// The rules over the release's life.
+fn life(
+    request: &Request<'_>,
+    policy: &ReleasePolicy,
+    log: Option<&Log<'_>>,
+    platform: Option<Platform>,
+) -> Vec<Finding> {
+    let feed = &request.bundle.feed;
+    let entry = |bytes, index| Entry { bytes, index };
+    let proved = |bytes: &[u8], proof: Option<&[u8]>| match log {
+        Some(log) => log.index_of(bytes, proof),
+        None => Err(Unproved::NotAsked),
+    };
+    let release = feed.release.as_deref();
+    let row = feed.fleet_row.as_deref().ok_or_else(|| "the evidence came without the chip's row".to_owned());
+    let row = row.and_then(|bytes| str::from_utf8(bytes).map_err(|error| error.to_string()));
+    let rebuilds = feed.rebuilds.iter();
+    let evidence = Evidence {
+        release: release.map(|bytes| entry(bytes, log.map_or(Err(Unproved::NotAsked), Log::index))),
+        status: feed.status.as_deref().map(|bytes| entry(bytes, proved(bytes, feed.status_proof.as_deref()))),
+        rebuilds: rebuilds.map(|it| entry(&it.envelope, proved(&it.envelope, Some(&it.proof)))).collect(),
+        tail: log.map_or(Err(Unproved::NotAsked), Log::tail),
+        platform: platform.and_then(|platform| platform.snp),
+        row: row.and_then(|text| text.parse().map_err(|error: log_client::fleet::FleetError| error.to_string())),
+        seen: log.and_then(Log::memory).map_or_else(Seen::default, Memory::seen),
+    };
+    let roots: Vec<_> = policy.root_keys.iter().map(|Ed25519Key(key)| *key).collect();
+    let rebuilders = policy.rebuilders.iter().map(|(name, Ed25519Key(key))| (name.clone(), *key)).collect();
+    let demands = Demands {
+        roots: &roots,
+        threshold: policy.root_quorum,
+        status_max_age: policy.status_max_age.is().copied(),
+        fleet: policy.fleet == Need::Required,
+        rebuilders: &rebuilders,
+        rebuilder_quorum: policy.rebuilder_quorum,
+        newest: policy.log.is().is_some_and(|log| log.tail == Need::Required),
+    };
+    lifecycle::appraise(&evidence, &demands, request.now)
+}
+
+/// The newest of what was remembered and what is there now.
+fn remembered(request: &Request<'_>, claims: &Claims, log: &Log<'_>) -> Option<Memory> {
+    let (checkpoint, Claims::Release(release)) = (&log.accepted()?.checkpoint, claims) else { return None };
+    let status = Envelope::parse(request.bundle.feed.status.as_deref()?).ok()?;
+    let Ok(Statement { predicate: Predicate::Status(status), .. }) = Statement::parse(status.unverified_payload())
+    else {
+        return None;
+    };
+    let seen = log.memory().map_or_else(Seen::default, Memory::seen);
+    let seen = Seen { counter: seen.counter.max(release.counter), sequence: seen.sequence.max(status.sequence) };
+    Some(Memory::new(checkpoint.origin.clone(), (checkpoint.size, checkpoint.root), seen))
 }
 
 fn copy(request: &Request<'_>) -> Finding {
@@ -230,33 +271,6 @@ fn expiry(case: &Case<'_>, _: &ReleasePolicy) -> Finding {
     })
 }
 
-fn inclusion(case: &Case<'_>, log: &LogPolicy) -> Finding {
-    let Some(entry) = &case.request.bundle.feed.release else { return Finding::waits_for(INCLUSION, PRESENT) };
-    let Ok((proof, seen)) = case.checkpoint(log) else { return Finding::waits_for(INCLUSION, WITNESSES) };
-    let (index, size) = (proof.index, seen.checkpoint.size);
-    match verify_inclusion(&leaf_hash(entry), index, size, &seen.checkpoint.root, &proof.hashes) {
-        Ok(()) => passed(INCLUSION, format!("index {index} of {size}")),
-        Err(error) => Finding::failed(INCLUSION, format!("index {index} of {size}"), "", error.to_string()),
-    }
-}
-
-fn minimum_age(case: &Case<'_>, log: &LogPolicy) -> Finding {
-    if log.minimum_age == 0 {
-        return any(MINIMUM_AGE, "");
-    }
-    let latest = Time(case.request.now.0.saturating_sub(log.minimum_age));
-    let required = format!("at most {latest}");
-    match case.checkpoint(log) {
-        Err(_) => Finding::waits_for(MINIMUM_AGE, WITNESSES),
-        Ok((_, Accepted { as_of: None, .. })) => Finding::missing(MINIMUM_AGE, "", required, "no witness says when"),
-        Ok((_, Accepted { as_of: Some(then), .. })) => {
-            let holds = Time(then) <= latest;
-            let observed = Time(then).to_string();
-            Finding::of(MINIMUM_AGE, holds, observed, required, "others had too little time to notice it")
-        }
-    }
-}
-
 impl Case<'_> {
     /// What `judge` says of the release, if there is one that can be read.
     fn judge(&self, rule: Rule, judge: impl FnOnce(&Release) -> Finding) -> Finding {
@@ -266,35 +280,6 @@ impl Case<'_> {
             Claims::None => Finding::waits_for(rule, PRESENT),
         }
     }
-
-    /// The proof that came with the release, or what [`PROOF`] finds.
-    fn proof(&self) -> Result<Proof, Finding> {
-        if self.request.bundle.feed.release.is_none() {
-            return Err(Finding::waits_for(PROOF, PRESENT));
-        }
-        let bytes = self.request.bundle.feed.release_proof.as_ref();
-        let bytes = bytes.ok_or_else(|| Finding::failed(PROOF, "none", "", "the release came without one"))?;
-        Proof::parse(bytes).map_err(|error| Finding::failed(PROOF, "", "", error.to_string()))
-    }
-
-    /// The proof and its checkpoint, which log and witnesses have signed, or what [`WITNESSES`] finds.
-    fn checkpoint(&self, log: &LogPolicy) -> Result<(Proof, Accepted), Finding> {
-        let Witnesses::Of(policy) = &log.witnesses else {
-            return Err(Finding::missing(WITNESSES, "", "", "the policy names no log"));
-        };
-        let proof = self.proof().map_err(|_| Finding::waits_for(WITNESSES, PROOF))?;
-        match policy.accept(proof.checkpoint.as_bytes()) {
-            Ok(seen) => Ok((proof, seen)),
-            Err(refusal) => Err(Finding::failed(WITNESSES, "", "", refusal.to_string())),
-        }
-    }
-}
-
-/// A checkpoint in words.
-fn shown(Accepted { checkpoint, as_of, witnesses }: &Accepted) -> String {
-    let names: Vec<_> = witnesses.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
-    let then = as_of.map_or_else(String::new, |then| format!(" as of {}", Time(then)));
-    format!("{}, {} entries{then}, cosigned by {}", checkpoint.origin, checkpoint.size, names.join(", "))
 }
 
 /// What files are called in findings.
@@ -302,21 +287,10 @@ fn name(bytes: &[u8]) -> String {
     format!("sha256 {}", Sha256::of(bytes))
 }
 
-fn passed(rule: Rule, observed: impl Into<String>) -> Finding {
+pub(crate) fn passed(rule: Rule, observed: impl Into<String>) -> Finding {
     Finding::passed(rule, observed, "")
 }
 
-fn any(rule: Rule, observed: impl Into<String>) -> Finding {
+pub(crate) fn any(rule: Rule, observed: impl Into<String>) -> Finding {
     Finding::not_asked(rule, observed, "the policy accepts any")
-}
-
-/// What a rule finds that nothing here can decide yet.
-fn pending(rule: Rule, required: Option<String>) -> Finding {
-    let reason = "bundles do not carry what it takes yet: statuses, fleets and keys";
-    required.map_or_else(|| any(rule, ""), |required| Finding::missing(rule, "", required, reason))
-}
-
-/// The oldest that something may be.
-fn oldest(age: &OrAny<u64>) -> Option<String> {
-    age.is().map(|seconds| format!("at most {seconds} s old"))
 }

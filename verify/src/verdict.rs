@@ -1,5 +1,6 @@
 //! The verdict: every rule with its answer, and what follows from all of them.
 
+use crate::memory::Memory;
 use measure::Sha256;
 use measure::appraise::{Finding, Outcome as Answer, Rule, Time};
 use measure::snp::chain::Origin;
@@ -43,6 +44,7 @@ pub struct Verdict {
     outcome: Outcome,
     subject: Subject,
     findings: Vec<Finding>,
+    memory: Option<Memory>,
 }
 
 impl Verdict {
@@ -68,7 +70,17 @@ impl Verdict {
             Some(Origin::Simulated) if ordered.iter().all(Finding::permits) => Outcome::Simulated,
             _ => Outcome::Rejected,
         };
-        Self { outcome, subject, findings: ordered }
+        Self { outcome, subject, findings: ordered, memory: None }
+    }
+
+    /// The verdict, with what there is to remember of a log if it is positive.
+    pub(crate) fn with_memory(self, memory: Option<Memory>) -> Self {
+        Self { memory: memory.filter(|_| self.outcome != Outcome::Rejected), ..self }
+    }
+
+    /// What a client that acts on this verdict remembers of the log from now on; nothing of evidence that was rejected.
+    pub fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
     }
 
     /// What follows from all findings.

@@ -40,6 +40,7 @@ fn findings(case: &Case, policy: &str) -> Vec<Finding> {
     let request = Request {
         bundle: &bundle,
         release: None,
+        memories: &[],
         report_data: &Demand::Is(Digest::new(case.report_data)),
         now: Time(case.now),
     };

@@ -43,16 +43,19 @@ fn rebuilt(release: &Envelope) -> Statement {
 /// Root keys are 11, 12 and 13, two of them needed; key 1 signs releases; 21 and 22 rebuild.
 struct World {
     release: Option<Envelope>,
-    release_index: Result<u64, &'static str>,
+    release_index: Result<u64, Unproved>,
     status: Status,
     live: Vec<Subject>,
     status_signers: Vec<u8>,
     /// Instead of the status.
     other_status: Option<Option<Envelope>>,
-    status_index: Result<u64, &'static str>,
-    rebuilds: Vec<(Envelope, Result<u64, &'static str>)>,
+    status_index: Result<u64, Unproved>,
+    rebuilds: Vec<(Envelope, Result<u64, Unproved>)>,
+    /// The entries behind the release: the status is the second of them.
+    tail: Result<Vec<Vec<u8>>, Unproved>,
+    newest: bool,
     platform: Option<(Product, TcbVersion, ChipId)>,
-    row: Option<Row>,
+    row: Result<Row, String>,
     seen: Seen,
     max_age: Option<u64>,
     fleet: bool,
@@ -81,8 +84,10 @@ impl World {
             status_signers: vec![11, 13],
             other_status: None,
             status_index: Ok(3),
+            tail: Ok(vec![b"junk".to_vec(), b"the status".to_vec()]),
+            newest: true,
             platform: Some((Product::Genoa, TCB, chip(2))),
-            row: roster().row(&chip(2)),
+            row: roster().row(&chip(2)).ok_or_else(String::new),
             seen: Seen { counter: 4, sequence: 5 },
             max_age: Some(60),
             fleet: true,
@@ -98,15 +103,18 @@ impl World {
             Some(other) => other.clone(),
             None => Some(sign(&statement(), &self.status_signers)),
         };
-        let entry = |envelope, index| Entry { envelope, index };
-        let rebuilds: Vec<_> = self.rebuilds.iter().map(|(envelope, index)| entry(envelope, *index)).collect();
+        let bytes = |envelope: &Option<Envelope>| envelope.as_ref().map(Envelope::to_bytes);
+        let (release, status) = (bytes(&self.release), bytes(&status));
+        let rebuilds: Vec<_> = self.rebuilds.iter().map(|(envelope, index)| (envelope.to_bytes(), index)).collect();
+        let entry = |bytes, index: &Result<u64, Unproved>| Entry { bytes, index: index.clone() };
         let roots = [11, 12, 13].map(|seed| key(seed).public());
         let evidence = Evidence {
-            release: self.release.as_ref().map(|envelope| entry(envelope, self.release_index)),
-            status: status.as_ref().map(|envelope| entry(envelope, self.status_index)),
-            rebuilds: &rebuilds,
+            release: release.as_deref().map(|bytes| entry(bytes, &self.release_index)),
+            status: status.as_deref().map(|bytes| entry(bytes, &self.status_index)),
+            rebuilds: rebuilds.iter().map(|(bytes, index)| entry(bytes, index)).collect(),
+            tail: self.tail.as_deref().map_err(Clone::clone),
             platform: self.platform,
-            row: self.row.as_ref(),
+            row: self.row.clone(),
             seen: self.seen,
         };
         let demands = Demands {
@@ -116,16 +124,32 @@ impl World {
             fleet: self.fleet,
             rebuilders: &self.rebuilders,
             rebuilder_quorum: self.rebuilder_quorum,
+            newest: self.newest,
         };
         appraise(&evidence, &demands, self.now)
     }
+}
+
+impl World {
+    /// One more entry.
+    fn log(&mut self, statement: &Statement, seeds: &[u8]) {
+        self.tail.as_mut().unwrap().push(sign(statement, seeds).to_bytes());
+    }
+}
+
+fn wrong() -> Unproved {
+    Unproved::Wrong("no proof".into())
+}
+
+fn numbered_status(sequence: u64) -> Statement {
+    status(sequence, vec![], &[])
 }
 
 type Change = fn(&mut World);
 
 #[test]
 fn every_rule_passes_and_every_change_fails_exactly_one() {
-    let cases: [(&str, Change, &str, &str); 31] = [
+    let cases: [(&str, Change, &str, &str); 40] = [
         ("no status", |world| world.other_status = Some(None), "status.present", "without one"),
         (
             "another statement",
@@ -156,7 +180,7 @@ fn every_rule_passes_and_every_change_fails_exactly_one() {
             "status.signature",
             "does not verify",
         ),
-        ("not logged", |world| world.status_index = Err("no proof"), "status.inclusion", "no proof"),
+        ("not logged", |world| world.status_index = Err(wrong()), "status.inclusion", "no proof"),
         (
             "expired",
             |world| {
@@ -207,7 +231,7 @@ fn every_rule_passes_and_every_change_fails_exactly_one() {
         ("superseded", |world| world.status.minimum_counter = 5, "release.superseded", "does not accept it"),
         ("an older release", |world| world.seen.counter = 5, "release.rollback", "newer release"),
         ("one rebuild", |world| drop(world.rebuilds.pop()), "release.rebuilders", "too few"),
-        ("an unlogged rebuild", |world| world.rebuilds[0].1 = Err("no proof"), "release.rebuilders", "too few"),
+        ("an unlogged rebuild", |world| world.rebuilds[0].1 = Err(wrong()), "release.rebuilders", "too few"),
         (
             "a rebuild that differs",
             |world| {
@@ -232,8 +256,63 @@ fn every_rule_passes_and_every_change_fails_exactly_one() {
             "release.rebuilders",
             "too few",
         ),
-        ("no row", |world| world.row = None, "fleet.row", "without the chip's row"),
-        ("another chip's row", |world| world.row = roster().row(&chip(3)), "fleet.row", "the row is that of chip"),
+        (
+            "a forged rebuild",
+            |world| {
+                let mut signatures = world.rebuilds[0].0.unverified_signatures().to_vec();
+                signatures[0].sig[7] ^= 1;
+                let payload = world.rebuilds[0].0.unverified_payload().to_vec();
+                world.rebuilds[0].0 = Envelope::new(payload, signatures).unwrap();
+            },
+            "release.rebuilders",
+            "too few",
+        ),
+        (
+            "the same organisation twice",
+            |world| world.rebuilds[0].0 = sign(&rebuilt(world.release.as_ref().unwrap()), &[22]),
+            "release.rebuilders",
+            "too few",
+        ),
+        (
+            "somebody nobody knows",
+            |world| world.rebuilds[0].0 = sign(&rebuilt(world.release.as_ref().unwrap()), &[23]),
+            "release.rebuilders",
+            "too few",
+        ),
+        ("no row", |world| world.row = Err("no row".into()), "fleet.row", "no row"),
+        (
+            "another chip's row",
+            |world| world.row = Ok(roster().row(&chip(3)).unwrap()),
+            "fleet.row",
+            "the row is that of chip",
+        ),
+        ("a newer status", |world| world.log(&numbered_status(6), &[11, 12]), "status.newest", "entry 4 is status 6"),
+        ("a revocation since", |world| world.log(&revoke(1, 1), &[11, 12]), "status.newest", "entry 4 revokes key"),
+        ("a newer release", |world| world.log(&numbered("1.2.4", 5), &[1]), "release.newest", "is release 1.2.4"),
+        (
+            "a newer release by a newer key",
+            |world| {
+                world.log(&add(3), &[11, 12]);
+                world.log(&numbered("1.2.4", 5), &[3]);
+            },
+            "release.newest",
+            "entry 5 is release 1.2.4",
+        ),
+        (
+            "a newer release before the status",
+            |world| world.tail.as_mut().unwrap()[0] = sign(&numbered("1.2.4", 5), &[1]).to_bytes(),
+            "release.newest",
+            "entry 2 is release 1.2.4",
+        ),
+        (
+            "of three rebuilds two that count",
+            |world| {
+                world.rebuilds.push((sign(&rebuilt(world.release.as_ref().unwrap()), &[23]), Ok(6)));
+                world.rebuilder_quorum = 3;
+            },
+            "release.rebuilders",
+            "too few",
+        ),
         (
             "a removed chip",
             |world| {
@@ -281,30 +360,93 @@ fn without_a_status_rules_are_not_performed() {
     }
     let world = World { release: None, ..World::new() };
     let waiting: Vec<_> = world.appraise().into_iter().filter(|finding| !finding.permits()).collect();
-    assert_eq!(waiting.len(), 5);
+    assert_eq!(waiting.len(), 7);
     assert!(waiting.iter().all(|finding| finding.reason == "undecided until release.present passes"), "{waiting:?}");
-    let world = World { release_index: Err("no proof"), ..World::new() };
+    let world = World { release_index: Err(wrong()), ..World::new() };
     let waiting: Vec<_> = world.appraise().into_iter().filter(|finding| !finding.permits()).collect();
-    let [only] = &waiting[..] else { panic!("{waiting:?}") };
-    assert_eq!((only.rule.id, only.reason.as_str()), ("release.signature", "undecided until log.inclusion passes"));
+    assert_eq!(
+        waiting.iter().map(|finding| finding.rule.id).collect::<Vec<_>>(),
+        ["release.signature", "status.newest", "release.newest"]
+    );
+    assert!(waiting.iter().all(|finding| finding.reason == "undecided until log.inclusion passes"), "{waiting:?}");
 }
 
 #[test]
 fn what_is_not_asked_for_is_not_needed() {
-    let world = World { max_age: None, fleet: false, rebuilder_quorum: 0, row: None, rebuilds: vec![], ..World::new() };
+    let world = World {
+        max_age: None,
+        fleet: false,
+        rebuilder_quorum: 0,
+        row: Err(String::new()),
+        rebuilds: vec![],
+        newest: false,
+        tail: Err(Unproved::NotAsked),
+        ..World::new()
+    };
     let not_asked: Vec<_> = world
         .appraise()
         .into_iter()
         .filter(|finding| finding.outcome == Outcome::NotPerformed { needed: false })
         .map(|finding| finding.rule.id)
         .collect();
-    assert_eq!(not_asked, ["status.age", "release.rebuilders", "fleet.row"]);
+    let expected = ["status.age", "release.rebuilders", "fleet.row", "status.newest", "release.newest"];
+    assert_eq!(not_asked, expected);
     assert!(world.appraise().iter().all(Finding::permits));
     // What the hardware says is needed, and not known.
     let world = World { platform: None, ..World::new() };
     let missing: Vec<_> = world.appraise().into_iter().filter(|finding| !finding.permits()).collect();
     assert_eq!(missing.iter().map(|finding| finding.rule.id).collect::<Vec<_>>(), ["status.tcb", "fleet.row"]);
     assert!(missing.iter().all(|finding| finding.outcome == Outcome::NotPerformed { needed: true }));
+}
+
+/// A status that is old, expired, or older than one seen says nothing about now.
+#[test]
+fn without_a_fresh_status_rules_are_not_performed() {
+    let stale: [(Change, &str); 4] = [
+        (|world| world.now = Time(NOW.0 + 61), "status.age"),
+        (|world| world.seen.sequence = 6, "status.rollback"),
+        (|world| world.status_index = Err(wrong()), "status.inclusion"),
+        (|world| world.status_index = Err(Unproved::Waits(RELEASE_FORM)), "status.inclusion"),
+    ];
+    for (change, rule) in stale {
+        let mut world = World::new();
+        change(&mut world);
+        let about_now = [
+            "status.tcb",
+            "release.signature",
+            "release.live",
+            "release.superseded",
+            "fleet.row",
+            "status.newest",
+            "release.newest",
+        ];
+        for finding in world.appraise().iter().filter(|finding| about_now.contains(&finding.rule.id)) {
+            assert_eq!(finding.outcome, Outcome::NotPerformed { needed: true }, "{}", finding.rule.id);
+            assert_eq!(finding.reason, format!("undecided until {rule} passes"));
+        }
+    }
+}
+
+/// What was logged without counting for anything stands in nobody's way.
+#[test]
+fn entries_behind_the_release_that_say_nothing() {
+    let harmless: [Change; 6] = [
+        |world| world.log(&numbered_status(5), &[11, 12]),
+        |world| world.log(&numbered_status(6), &[11]),
+        |world| world.log(&revoke(1, 2), &[11, 12]),
+        |world| world.log(&revoke(2, 0), &[11, 12]),
+        |world| world.log(&numbered("1.2.4", 5), &[2]),
+        |world| world.log(&numbered("1.2.4", 4), &[1]),
+    ];
+    for change in harmless {
+        let mut world = World::new();
+        change(&mut world);
+        assert!(world.appraise().iter().all(Finding::permits), "{:?}", world.appraise());
+    }
+    // Before the status, which knows of it.
+    let mut world = World::new();
+    world.tail.as_mut().unwrap()[0] = sign(&revoke(1, 1), &[11, 12]).to_bytes();
+    assert!(world.appraise().iter().all(Finding::permits));
 }
 
 fn add(seed: u8) -> Statement {

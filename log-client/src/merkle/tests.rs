@@ -155,3 +155,24 @@ fn ends_of_consistency() {
     );
     assert_eq!(verify_inclusion(&seven, 0, 0, &empty, &[]), Err(MerkleError::Index { index: 0, size: 0 }));
 }
+
+#[test]
+fn a_tail_gives_the_root_of_any_tree_that_goes_on() {
+    for size in 1..=ENTRIES.len() {
+        for index in 0..size {
+            let (proof, at) = (definition::inclusion(index, &ENTRIES[..size]), (index as u64, size as u64));
+            for end in index + 1..=ENTRIES.len() {
+                let behind = ENTRIES[index + 1..end].iter().map(|entry| leaf_hash(entry));
+                assert_eq!(root_with_tail(&leaf_hash(ENTRIES[index]), at, &proof, behind), Ok(root(end)));
+            }
+            let long = [&proof[..], &[empty_root()]].concat();
+            assert_eq!(root_with_tail(&empty_root(), at, &long, [].into_iter()), Err(MerkleError::Length));
+            if size > 1 {
+                let short = &proof[1..];
+                assert_eq!(root_with_tail(&empty_root(), at, short, [].into_iter()), Err(MerkleError::Length));
+            }
+            let beyond = root_with_tail(&empty_root(), (at.1, at.1), &proof, [].into_iter());
+            assert_eq!(beyond, Err(MerkleError::Index { index: at.1, size: at.1 }));
+        }
+    }
+}

@@ -14,7 +14,7 @@ fn verdict(bundle: &[u8], policy: &[u8], now: u64) -> String {
         (Err(error), _) => return error.to_string(),
         (_, Err(error)) => return error.to_string(),
     };
-    let request = Request { bundle: &bundle, release: None, report_data: &Demand::Any, now: Time(now) };
+    let request = Request { bundle: &bundle, release: None, memories: &[], report_data: &Demand::Any, now: Time(now) };
     serde_json::to_string(&verify::appraise(&request, &policy, &Roots::amd())).unwrap_or_else(|error| error.to_string())
 }
 

@@ -8,7 +8,9 @@ use log_client::policy::MAX_POLICY as MAX_LOG_POLICY;
 use measure::digest::{Digest, ParseDigestError};
 use measure::snp::appraise::Permit;
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 
 /// Most of anything that is counted: keys that must sign, rebuilders that must agree.
 const MAX_QUORUM: u32 = 64;
@@ -28,7 +30,7 @@ pub struct ReleasePolicy {
     /// The raw Ed25519 keys that sign status, fleet and key statements.
     pub root_keys: BTreeSet<Ed25519Key>,
     /// How many of them must have signed such a statement.
-    pub root_quorum: u32,
+    pub root_quorum: NonZeroUsize,
     /// Oldest status statement, which says what is live and what was withdrawn, in seconds.
     pub status_max_age: OrAny<u64>,
     /// Whether the chip must be in the fleet that the status names.
@@ -36,19 +38,24 @@ pub struct ReleasePolicy {
     /// The raw Ed25519 key of each organisation that is believed when it says to have rebuilt a release.
     pub rebuilders: BTreeMap<String, Ed25519Key>,
     /// How many of them must say so; 0 if nobody has to.
-    pub rebuilder_quorum: u32,
+    pub rebuilder_quorum: usize,
     /// What is demanded of the log.
     pub log: OrAny<LogPolicy>,
 }
 
-/// The 32 bytes of an Ed25519 public key (RFC 8032), which were found to be one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ed25519Key(Digest<32>);
+/// An Ed25519 public key, in the order of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ed25519Key(pub PublicKey);
 
-impl Ed25519Key {
-    /// The key's encoding.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        self.0.as_bytes()
+impl Ord for Ed25519Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_bytes().cmp(other.0.as_bytes())
+    }
+}
+
+impl PartialOrd for Ed25519Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -71,6 +78,10 @@ pub struct LogPolicy {
     pub checkpoint_max_age: OrAny<u64>,
     /// How long the release must have been in the log, in seconds, so that others had time to notice it.
     pub minimum_age: u64,
+    /// Whether it must be proved that the log continues what this client has seen of it.
+    pub consistency: Need,
+    /// Whether all entries behind the release must be there, so that nothing newer can be.
+    pub tail: Need,
 }
 
 /// Which log is believed, and whom about it.
@@ -95,16 +106,20 @@ pub(super) fn read(value: Value<'_>) -> Result<ReleasePolicy, PolicyError> {
             host_resistant: need(release.take("host-resistant")?)?,
             minimum_counter: release.take("minimum-counter")?.number(0, i64::MAX.unsigned_abs())?,
             root_keys: release.take("root-keys")?.list(key)?,
-            root_quorum: release.take("root-quorum")?.number(1, MAX_QUORUM)?,
+            root_quorum: at_least_one(release.take("root-quorum")?.number(1, MAX_QUORUM)?),
             status_max_age: age(release.take("status-max-age")?)?,
             fleet: need(release.take("fleet")?)?,
             rebuilders: release
                 .take("rebuilders")?
                 .map("an organisation's name", |value| value.parsed(64, KEY, rebuilder))?,
-            rebuilder_quorum: release.take("rebuilder-quorum")?.number(0, MAX_QUORUM)?,
+            rebuilder_quorum: release.take("rebuilder-quorum")?.number(0, MAX_QUORUM)? as usize,
             log: or_any(release.take("log")?, log)?,
         })
     })
+}
+
+fn at_least_one(number: u32) -> NonZeroUsize {
+    NonZeroUsize::MIN.saturating_add(number.saturating_sub(1) as usize)
 }
 
 fn key(value: Value<'_>) -> Result<Ed25519Key, PolicyError> {
@@ -113,8 +128,7 @@ fn key(value: Value<'_>) -> Result<Ed25519Key, PolicyError> {
 
 fn ed25519(text: &str) -> Result<Ed25519Key, String> {
     let bytes: Digest<32> = text.parse().map_err(|error: ParseDigestError| error.to_string())?;
-    let _usable = PublicKey::new(bytes.as_bytes()).map_err(|error| error.to_string())?;
-    Ok(Ed25519Key(bytes))
+    PublicKey::new(bytes.as_bytes()).map(Ed25519Key).map_err(|error| error.to_string())
 }
 
 fn log(value: Value<'_>) -> Result<LogPolicy, PolicyError> {
@@ -127,6 +141,8 @@ fn log(value: Value<'_>) -> Result<LogPolicy, PolicyError> {
             witnesses: witnesses(log.take("witnesses")?, split_view)?,
             checkpoint_max_age: age(log.take("checkpoint-max-age")?)?,
             minimum_age: log.take("minimum-age")?.number(0, MAX_AGE)?,
+            consistency: need(log.take("consistency")?)?,
+            tail: need(log.take("tail")?)?,
         })
     })
 }

@@ -316,7 +316,8 @@ fn a_bundle_is_accepted_by_a_policy_that_accepts_what_is_in_it() {
     let mut table: toml::Table = include_str!("../../../policies/strict.toml").parse().expect("TOML");
     let verdict = |policy: &toml::Table| {
         let policy = Policy::parse("strict.toml", policy.to_string().as_bytes()).expect("a policy");
-        let request = Request { bundle: &bundle, release: None, report_data: &Demand::Any, now: v5().now };
+        let request =
+            Request { bundle: &bundle, release: None, memories: &[], report_data: &Demand::Any, now: v5().now };
         verify::appraise(&request, &policy, &Roots::amd())
     };
     assert_ne!(verdict(&table).outcome(), verify::verdict::Outcome::Accepted);

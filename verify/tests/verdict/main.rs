@@ -67,7 +67,7 @@ fn hardware_only() -> Table {
 fn verdict(bundle: &Bundle, policy: &Table, origin: Origin) -> Verdict {
     let policy = Policy::parse("p.toml", policy.to_string().as_bytes()).expect("a policy");
     let report_data = Demand::Is(Digest::new([0xd4; 64]));
-    let request = Request { bundle, release: None, report_data: &report_data, now: NOW };
+    let request = Request { bundle, release: None, memories: &[], report_data: &report_data, now: NOW };
     appraise(&request, &policy, &roots(origin))
 }
 

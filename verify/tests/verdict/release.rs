@@ -162,7 +162,7 @@ fn parts_that_are_missing_or_others() {
     let policy = Policy::parse("p.toml", world.policy.to_string().as_bytes()).unwrap();
     let with = |release: &[u8]| {
         let (report_data, release) = (Demand::Any, Some(release));
-        let request = Request { bundle: &good, release, report_data: &report_data, now: NOW };
+        let request = Request { bundle: &good, release, memories: &[], report_data: &report_data, now: NOW };
         ids(&appraise(&request, &policy, &roots(Origin::Hardware)), Answer::Failed)
     };
     assert_eq!(with(good.feed.release.as_ref().unwrap()), BTreeSet::new());
@@ -183,8 +183,13 @@ fn a_release_that_nobody_vouches_for_says_nothing() {
 
     // The caller vouches for the release that it brings.
     let policy = Policy::parse("p.toml", world.policy.to_string().as_bytes()).unwrap();
-    let request =
-        Request { bundle: &bundle, release: bundle.feed.release.as_deref(), report_data: &Demand::Any, now: NOW };
+    let request = Request {
+        bundle: &bundle,
+        release: bundle.feed.release.as_deref(),
+        memories: &[],
+        report_data: &Demand::Any,
+        now: NOW,
+    };
     let verdict = appraise(&request, &policy, &roots(Origin::Hardware));
     assert_eq!(verdict.outcome(), Outcome::Accepted, "{verdict}");
 }

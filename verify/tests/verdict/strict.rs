@@ -91,7 +91,7 @@ fn evidence_without_a_list_of_revoked_certificates_or_by_a_stranger_is_refused()
     let unlisted = Bundle::bare(Evidence::Snp(SnpEvidence { crl: None, ..evidence }));
     assert_eq!(verdict(&unlisted, &hardware_only(), Origin::Hardware).outcome(), Outcome::Rejected);
     let policy = Policy::parse("p.toml", hardware_only().to_string().as_bytes()).expect("a policy");
-    let request = Request { bundle: &good, release: None, report_data: &Demand::Any, now: NOW };
+    let request = Request { bundle: &good, release: None, memories: &[], report_data: &Demand::Any, now: NOW };
     let unknown = appraise(&request, &policy, &Roots::amd());
     assert_eq!(unknown.outcome(), Outcome::Rejected);
     assert!(ids(&unknown, Answer::Failed).iter().all(|id| id.starts_with("snp.chain")), "{unknown}");
