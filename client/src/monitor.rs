@@ -13,13 +13,12 @@ use crate::report::{self, Answer};
 use crate::{files, host};
 use anyhow::{Context as _, bail, ensure};
 use log_client::SplitView;
-use log_client::keys::{PublicKey, SubmissionPublicKey};
+use log_client::keys::SubmissionPublicKey;
 use log_client::monitor::{Alarm, State, Watch};
 use log_client::rekor::{MAX_CONFIG, TrustedRoot};
 use measure::Sha256;
 use measure::appraise::Time;
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::Store;
@@ -128,9 +127,7 @@ fn releases(path: &Path) -> anyhow::Result<Subject> {
     let mut origins = witnesses.logs().iter().map(|log| log.key.name());
     let origin = origins.next().with_context(|| format!("{}: no log in the witnesses", path.display()))?;
     ensure!(origins.all(|other| other == origin), "{}: expected one log, found several", path.display());
-    let roots = release.root_keys.iter().map(|key| PublicKey::new(key.as_bytes())).collect::<Result<_, _>>()?;
-    let threshold = NonZeroUsize::new(release.root_quorum as usize).context("release.root-quorum is 0")?;
-    let new = State::new(origin, roots, threshold);
+    let new = State::new(origin, release.root_keys.iter().map(|key| key.0).collect(), release.root_quorum);
     Ok(Subject { log: witnesses.clone(), max_age: log.checkpoint_max_age.is().copied(), new })
 }
 

@@ -388,7 +388,8 @@ fn release_rebuilders(release: &Known<Release>, evidence: &Evidence<'_>, demands
         let same = said.release_sha256 == sha256 && said.commit == commit && said.outcome == Rebuilt::Reproduced;
         same.then_some(envelope)
     };
-    let logged = evidence.rebuilds.iter().filter(|rebuild| rebuild.index.is_ok());
+    let logged = |rebuild: &&Entry<'_>| matches!(rebuild.index, Ok(_) | Err(Unproved::NotAsked));
+    let logged = evidence.rebuilds.iter().filter(logged);
     let agreeing: Vec<_> = logged.filter_map(reproduced).collect();
     let by = |key: &PublicKey| {
         agreeing.iter().any(|envelope| envelope.verify(std::slice::from_ref(key), NonZeroUsize::MIN).is_ok())

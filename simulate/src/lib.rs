@@ -9,6 +9,7 @@ pub mod chain;
 pub mod corpus;
 pub mod der;
 pub mod keys;
+pub mod log;
 mod processor;
 mod product;
 pub mod report;

@@ -3,6 +3,7 @@
 
 mod chain;
 mod good;
+mod log;
 mod report;
 mod scene;
 mod tdx;
@@ -102,6 +103,7 @@ pub fn forge() -> Corpus {
     for bad in report::cases().into_iter().chain(chain::cases()) {
         cases.push(bad.case(find(&bad.of)));
     }
+    cases.extend(log::cases(&find("genoa-v5-vcek").case()));
     cases.extend(tdx::cases());
     Corpus { policy: good::POLICY.to_owned(), cases }
 }

@@ -1,131 +1,151 @@
 //! A release that comes with the evidence, and its place in a log.
 
 use super::*;
-use log_client::dsse::Envelope;
-use log_client::keys::SigningKey;
-use log_client::merkle::{leaf_hash, node_hash};
-use log_client::note::{SignatureType, Signer};
-use log_client::statement::{LaunchPolicy, Predicate, Release, Statement, Subject, TokenAccess};
-use log_client::{Checkpoint, Feed, Proof};
-use measure::Sha256;
+use log_client::Feed;
+use log_client::statement::LaunchPolicy;
 use measure::cmdline::Tee;
-use measure::snp::product::Product as Measured;
-use measure::snp::report::GuestPolicy;
-use measure::snp::{BeforeVmsas, LaunchDigest, ShapeTable, VmmProfile};
-use measure::verity::VerityRoot;
+use measure::snp::product::{Product as Measured, TcbVersion};
+use measure::snp::report::{ChipId, GuestPolicy};
+use simulate::log::{self, WITNESSES};
+use verify::Memory;
 
-/// What a bundle says of its release, and what is true.
+/// What a bundle says of its release, and what is true. The policy is strict.toml, with somebody to believe.
 struct World {
     processor: Processor,
-    release: Release,
-    /// When the witness cosigned the checkpoint.
-    cosigned: u64,
-    /// The policy.
+    log: log::World,
+    /// What the client remembers.
+    memory: Option<Memory>,
     policy: Table,
 }
 
 /// Everything is in order.
 fn good() -> World {
-    let vmm = &VmmProfile::QEMU;
-    let before = BeforeVmsas { launch_digest: LaunchDigest(Digest::new([7; 48])), ap_reset: 0x80_b004, vmm };
-    let table = ShapeTable::new(&before);
     let mut processor = best(Product::Genoa);
-    processor.measurement = *table.rows()[3].launch_digest.0.as_bytes();
-    let (root, model) = (VerityRoot(Sha256::of(b"root")), VerityRoot(Sha256::of(b"model")));
-    let release = Release {
-        version: "1.2.3".parse().unwrap(),
-        counter: 4,
-        not_after: Time(NOW.0 + 1),
-        commit: Digest::new([0xc0; 20]),
-        lock_sha256: Sha256::of(b"lock"),
-        toolchain: "1.95.0".parse().unwrap(),
-        tee: Tee::Snp,
-        host_resistant: true,
-        token_access: TokenAccess::Indexed,
-        command_line: format!("vitrine.tee=snp vitrine.root.digest={root} vitrine.model.digest={model}"),
-        root_sha256: root,
-        model_sha256: model,
-        snp: table.source().clone(),
-        launch_policies: vec![LaunchPolicy { product: Measured::Genoa, policy: GuestPolicy(processor.policy) }],
-    };
+    let tcb = TcbVersion { fmc: 0, boot_loader: 12, tee: 0, snp: 28, microcode: 86 };
+    let chip = ChipId(Digest::new(processor.chip_id));
+    let mut log = log::World::good(NOW, Tee::Snp, (Measured::Genoa, tcb, chip));
+    processor.measurement = *log.release.shapes().unwrap().rows()[3].launch_digest.0.as_bytes();
+    log.release.launch_policies =
+        vec![LaunchPolicy { product: Measured::Genoa, policy: GuestPolicy(processor.policy) }];
     let mut policy = strict();
-    policy["release"]["log"]["witnesses"] = Value::String(witnesses("w"));
-    World { processor, release, cosigned: NOW.0 - 86_400, policy }
-}
-
-fn signer(name: &str) -> Signer {
-    let kind = if name.ends_with("/log") { SignatureType::ED25519 } else { SignatureType::COSIGNATURE };
-    Signer::new(name, kind, Sha256::of(name.as_bytes()).as_bytes()).unwrap()
-}
-
-fn witnesses(quorum: &str) -> String {
-    let (log, witness) = (signer("example.com/log"), signer("witness.example"));
-    format!("log {}\nwitness w {}\nquorum {quorum}\n", log.key(), witness.key())
+    for key in ["root-keys", "rebuilders"] {
+        policy["release"][key] = log::policy()[key].clone();
+    }
+    policy["release"]["log"]["witnesses"] = Value::String(log::witnesses("2"));
+    World { processor, log, memory: None, policy }
 }
 
 impl World {
-    /// The bundle of this world: its release is the second of two entries.
     fn bundle(&self) -> Bundle {
-        let subjects = vec![Subject::new("vmlinuz", Sha256::of(b"kernel"))];
-        let statement = Statement::new(subjects, Predicate::Release(Box::new(self.release.clone()))).unwrap();
-        let envelope = Envelope::sign(statement.to_bytes(), &[&SigningKey::from_seed(&[1; 32])]).unwrap().to_bytes();
-        let sibling = leaf_hash(b"another entry");
-        let root = node_hash(&sibling, &leaf_hash(&envelope));
-        let text = Checkpoint { origin: "example.com/log".into(), size: 2, root, extensions: vec![] }.to_string();
-        let (log, witness) = (signer("example.com/log"), signer("witness.example"));
-        let checkpoint = format!("{text}\n{}{}", log.sign(&text, 0), witness.sign(&text, self.cosigned));
-        let proof = Proof { unverified_extra: None, index: 1, hashes: vec![sibling], checkpoint };
-        let (release, release_proof) = (Some(envelope), Some(proof.to_string().into_bytes()));
-        Bundle { feed: Feed { release, release_proof, ..Feed::default() }, ..bundle(&self.processor) }
+        Bundle { feed: self.log.feed(), ..bundle(&self.processor) }
     }
 
     fn verdict(&self, bundle: &Bundle) -> Verdict {
-        verdict(bundle, &self.policy, Origin::Hardware)
+        let policy = Policy::parse("p.toml", self.policy.to_string().as_bytes()).expect("a policy");
+        let memories: Vec<_> = self.memory.clone().into_iter().collect();
+        let (report_data, memories) = (Demand::Is(Digest::new([0xd4; 64])), memories.as_slice());
+        let request = Request { bundle, release: None, memories, report_data: &report_data, now: NOW };
+        appraise(&request, &policy, &roots(Origin::Hardware))
     }
 }
 
-/// The rules that need what bundles do not carry yet.
-const PENDING: [&str; 5] =
-    ["release.signature", "release.status", "release.fleet", "release.rebuilders", "log.checkpoint-age"];
-
 #[test]
-fn what_the_release_says_must_have_been_launched() {
-    let world = good();
+fn a_release_that_strict_accepts_is_remembered() {
+    let mut world = good();
     let verdict = world.verdict(&world.bundle());
-    assert_eq!(ids(&verdict, Answer::Failed), BTreeSet::new(), "{verdict}");
-    assert_eq!(ids(&verdict, Answer::NotPerformed { needed: true }), PENDING.into(), "{verdict}");
-    assert_eq!(verdict.outcome(), Outcome::Rejected);
+    assert_eq!(verdict.outcome(), Outcome::Accepted, "{verdict}");
     let matched = verdict.subject().matched.as_deref();
     assert_eq!(matched, Some("release 1.2.3, 4 vCPUs of 0x800f12 (EPYC), SEV_FEATURES 0x1"));
+    let memory = verdict.memory().unwrap().clone();
+    assert_eq!((memory.origin.as_str(), memory.size, memory.counter, memory.sequence), (log::ORIGIN, 7, 4, 5));
+    assert_eq!(memory.root_sha256, log::tree_root(&world.log.entries()));
+
+    // The same world again, and one that has grown.
+    world.memory = Some(memory.clone());
+    assert_eq!(world.verdict(&world.bundle()).memory(), Some(&memory));
+    world.log.behind.push(b"more".to_vec());
+    world.log.seen = 7;
+    let grown = world.verdict(&world.bundle());
+    assert_eq!(grown.outcome(), Outcome::Accepted, "{grown}");
+    assert_eq!(grown.memory().unwrap().size, 8);
+    // What was seen by a client who was elsewhere is of no use to this one, and of no harm.
+    world.memory.as_mut().unwrap().origin = "another.invalid/log".into();
+    world.memory.as_mut().unwrap().counter = 99;
+    assert_eq!(world.verdict(&world.bundle()).outcome(), Outcome::Accepted);
+
+    // An older world is refused, and nothing is learnt from it.
+    let mut older = good();
+    older.memory = Some(memory);
+    older.memory.as_mut().unwrap().counter = 5;
+    let verdict = older.verdict(&older.bundle());
+    assert_eq!(ids(&verdict, Answer::Failed), ["release.rollback"].into(), "{verdict}");
+    assert_eq!(verdict.memory(), None);
+}
+
+/// Without a fresh status nobody says whether the release was withdrawn, is too old, or runs on a chip of the fleet.
+#[test]
+fn without_a_fresh_status_those_rules_are_not_performed() {
+    let stale: [(fn(&mut World), &str); 3] = [
+        (|world| world.log.status.not_after = Time(NOW.0 - 1), "status.validity"),
+        (|world| world.log.status_keys = vec![11], "status.signature"),
+        (|world| world.policy["release"]["status-max-age"] = Value::Integer(60), "status.age"),
+    ];
+    for (change, rule) in stale {
+        let mut world = good();
+        change(&mut world);
+        let verdict = world.verdict(&world.bundle());
+        assert_eq!(ids(&verdict, Answer::Failed), [rule].into(), "{verdict}");
+        let missing = ids(&verdict, Answer::NotPerformed { needed: true });
+        for rule in ["release.live", "release.superseded", "fleet.row", "release.signature"] {
+            assert!(missing.contains(rule), "{rule}: {verdict}");
+        }
+    }
+}
+
+/// A log of which nobody asks anything says nothing, so no key is in force at the release's index.
+#[test]
+fn without_a_log_no_release_is_accepted() {
+    let mut world = good();
+    world.policy["release"]["log"] = Value::String("any".into());
+    let verdict = world.verdict(&world.bundle());
+    assert_eq!(ids(&verdict, Answer::Failed), BTreeSet::new(), "{verdict}");
+    let missing = ids(&verdict, Answer::NotPerformed { needed: true });
+    assert_eq!(missing, ["release.signature"].into(), "{verdict}");
 }
 
 #[test]
 fn each_untruth_is_refused_by_its_rule() {
     type Change = fn(&mut World);
-    let cases: [(&str, Change); 11] = [
+    let cases: [(&str, Change); 12] = [
         ("snp.identity.measurement", |world| world.processor.measurement = [1; 48]),
         ("snp.policy.launch", |world| world.processor.policy |= 1 << 20),
         ("release.tee", |world| {
-            world.release.tee = Tee::Simulated;
-            world.release.command_line = world.release.command_line.replace("=snp", "=simulated");
+            world.log.release.tee = Tee::Simulated;
+            world.log.release.command_line = world.log.release.command_line.replace("=snp", "=simulated");
         }),
-        ("release.host-resistant", |world| world.release.host_resistant = false),
+        ("release.host-resistant", |world| world.log.release.host_resistant = false),
         ("release.counter", |world| world.policy["release"]["minimum-counter"] = Value::Integer(5)),
-        ("release.expiry", |world| world.release.not_after = Time(NOW.0 - 1)),
-        ("log.minimum-age", |world| world.cosigned += 1),
-        ("log.witnesses", |world| {
-            let stranger = signer("stranger.example");
-            let policy = witnesses("x").replace("quorum", &format!("witness x {}\nquorum", stranger.key()));
-            world.policy["release"]["log"]["witnesses"] = Value::String(policy);
+        ("release.expiry", |world| world.log.release.not_after = Time(NOW.0 - 1)),
+        ("log.minimum-age", |world| {
+            world.log.cosigned_earlier.iter_mut().for_each(|(_, time)| *time = NOW.0 - 86_400 + 1);
+        }),
+        ("log.checkpoint-age", |world| {
+            let frozen = NOW.0 - 259_200 - 1;
+            world.log.cosigned = vec![(WITNESSES[0], frozen), (WITNESSES[1], NOW.0), (WITNESSES[2], frozen)];
         }),
         ("log.witnesses", |world| {
-            let policy = witnesses("w").replace("log ", &format!("log {}\n# ", signer("stranger.example/log").key()));
+            world.policy["release"]["log"]["witnesses"] = Value::String(log::witnesses("3"));
+        }),
+        ("log.witnesses", |world| {
+            let policy = log::witnesses("2");
+            let stranger = log::signer("stranger.example/log", log_client::note::SignatureType::ED25519);
+            let policy = policy.replace("log ", &format!("log {}\n# ", stranger.key()));
             world.policy["release"]["log"]["witnesses"] = Value::String(policy);
         }),
         ("snp.identity.host-data", |world| world.processor.host_data = [1; 32]),
         ("snp.policy.debug", |world| {
             world.processor.policy |= 1 << 19;
-            world.release.launch_policies[0].policy = GuestPolicy(world.processor.policy);
+            world.log.release.launch_policies[0].policy = GuestPolicy(world.processor.policy);
         }),
     ];
     for (rule, change) in cases {
@@ -151,13 +171,10 @@ fn parts_that_are_missing_or_others() {
     assert_eq!(with(&|feed| feed.release_proof = Some(b"x".to_vec())), ["log.proof"].into());
     // Still a release, but not the one in the log.
     let mut other = super::release::good();
-    other.release.counter += 1;
+    other.log.release.counter += 1;
     let other = other.bundle();
-    assert_eq!(with(&|feed| feed.release = other.feed.release.clone()), ["log.inclusion"].into());
-    // Not a release, though it is in the log.
-    let envelope = |payload: &[u8]| Envelope::sign(payload.to_vec(), &[&SigningKey::from_seed(&[1; 32])]).unwrap();
-    let junk = Some(envelope(b"{}").to_bytes());
-    assert_eq!(with(&|feed| feed.release = junk.clone()), ["log.inclusion", "release.form"].into());
+    let another = with(&|feed| feed.release = other.feed.release.clone());
+    assert_eq!(another, ["log.inclusion", "release.live", "release.rebuilders"].into());
 
     let policy = Policy::parse("p.toml", world.policy.to_string().as_bytes()).unwrap();
     let with = |release: &[u8]| {
@@ -196,15 +213,22 @@ fn a_release_that_nobody_vouches_for_says_nothing() {
 
 #[test]
 fn a_quorum_that_allows_a_split_view_must_be_wanted() {
+    for (quorum, splits) in [("1", true), ("any", true), ("2", false), ("all", false)] {
+        let mut world = good();
+        world.policy["release"]["log"]["witnesses"] = Value::String(log::witnesses(quorum));
+        let parse =
+            |policy: &Table| Policy::parse("p.toml", policy.to_string().as_bytes()).map_err(|error| error.to_string());
+        let refused = parse(&world.policy).err();
+        assert_eq!(refused.is_some(), splits, "{quorum}: {refused:?}");
+        assert!(refused.is_none_or(|error| error.contains("release.log.witnesses: ") && error.contains("two quorums")));
+        world.policy["release"]["log"]["split-view"] = Value::String("accepted".into());
+        parse(&world.policy).unwrap();
+    }
     let mut world = good();
-    world.policy["release"]["log"]["witnesses"] = Value::String(witnesses("none"));
-    let parse =
-        |policy: &Table| Policy::parse("p.toml", policy.to_string().as_bytes()).map_err(|error| error.to_string());
-    let error = parse(&world.policy).unwrap_err();
-    assert!(error.contains("release.log.witnesses: ") && error.contains("two quorums"), "{error}");
+    let nobody = log::witnesses("2").replace("quorum enough", "quorum none");
+    world.policy["release"]["log"]["witnesses"] = Value::String(nobody);
     world.policy["release"]["log"]["split-view"] = Value::String("accepted".into());
-    parse(&world.policy).unwrap();
     let verdict = world.verdict(&world.bundle());
-    let undecided: BTreeSet<_> = PENDING.into_iter().chain(["log.minimum-age"]).collect();
+    let undecided = ["log.checkpoint-age", "log.minimum-age"].into();
     assert_eq!(ids(&verdict, Answer::NotPerformed { needed: true }), undecided, "no witness says when: {verdict}");
 }
