@@ -7,6 +7,7 @@ use log_client::note::SignatureType;
 use log_client::{Signer, SplitView};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 const NOW: Time = Time(1_800_000_000);
 
