@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 const TEST_COMMAND: &str = "cargo xtask ci";
 
 /// Tests that need a finished build or what was fetched, by package, in the order they run.
-const IMAGE_TESTS: [(&str, &str); 8] = [
+const IMAGE_TESTS: [(&str, &str); 9] = [
     ("verify", "real"),
     ("image", "oracles"),
     ("xtask", "oracles"),
+    ("xtask", "why"),
     ("xtask", "vitrine"),
     ("xtask", "boot"),
     ("xtask", "release"),
