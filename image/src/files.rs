@@ -39,7 +39,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Removes a directory tree, also one whose directories a tool left unwritable.
-pub(crate) fn remove_tree(path: &Path) -> anyhow::Result<()> {
+pub fn remove_tree(path: &Path) -> anyhow::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.with_context(|| format!("looking at {}", path.display()))?,

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod inspect;
 pub mod launch;
+pub mod reproduce;
 pub mod traces;
 pub mod vary;
 pub mod why;

@@ -42,17 +42,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     dist::check_place(&out)?;
     let store = Store::open(&cache)?;
     let mirrors = flags.mirrors.apply(Mirrors::new(&checkout.request))?;
-    let fetched = fetch::fetch(&checkout.lock, &checkout.crates(), &store, &mirrors, &progress)?;
-    progress.done(
-        "fetch",
-        &format!("{} files, {} new", fetched.present + fetched.fetched, fetched.fetched),
-        started.elapsed(),
-    );
-
-    let problems = resolve::check_packages(&checkout.lock, &checkout.request, &store)?.problems;
-    if let Some(first) = problems.first() {
-        bail!("image.lock: {} problems, the first: {first}; `cargo xtask lock --check` names all", problems.len());
-    }
+    fetch(&checkout, &store, &mirrors, &progress)?;
 
     // Beside the cache and not in a temporary directory: stages move large trees into place by renaming them.
     let work = Scratch::new(&cache.join("work"))?;
@@ -67,6 +57,22 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         text: summary(&out, &manifest)?,
         payload: serde_json::json!({ "out": out, "manifest": manifest, "stages": built.records() }),
     })
+}
+
+/// Brings what `checkout` locks into `store`, and checks that the lock answers the request.
+pub(crate) fn fetch(checkout: &Checkout, store: &Store, mirrors: &Mirrors, progress: &Terminal) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let fetched = fetch::fetch(&checkout.lock, &checkout.crates(), store, mirrors, progress)?;
+    progress.done(
+        "fetch",
+        &format!("{} files, {} new", fetched.present + fetched.fetched, fetched.fetched),
+        started.elapsed(),
+    );
+    let problems = resolve::check_packages(&checkout.lock, &checkout.request, store)?.problems;
+    if let Some(first) = problems.first() {
+        bail!("image.lock: {} problems, the first: {first}; `cargo xtask lock --check` names all", problems.len());
+    }
+    Ok(())
 }
 
 /// The digests a person looks for first.

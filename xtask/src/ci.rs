@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const TEST_COMMAND: &str = "cargo xtask ci";
 
 /// Tests that need a finished build or what was fetched, by package, in the order they run.
-const IMAGE_TESTS: [(&str, &str); 9] = [
+const IMAGE_TESTS: [(&str, &str); 10] = [
     ("verify", "real"),
     ("image", "oracles"),
     ("xtask", "oracles"),
@@ -28,6 +28,7 @@ const IMAGE_TESTS: [(&str, &str); 9] = [
     ("xtask", "boot"),
     ("xtask", "release"),
     ("xtask", "interrupted"),
+    ("xtask", "reproduce"),
     ("xtask", "varied"),
 ];
 

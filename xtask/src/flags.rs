@@ -14,6 +14,8 @@ pub(crate) struct Flags {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Keep everything that a release is made of in one directory: a mirror for the day when nobody else has it.
+    Archive(crate::archive::Flags),
     /// Measure the figures of docs/benchmarks.md on this machine, which should have nothing else to do.
     Bench(crate::bench::Flags),
     /// The main job: check the lock, fetch, build, assemble, measure.
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Publish(crate::publish::Flags),
     /// Sign what dist/ is, enter it in the log, and write the release with its proof.
     Release(crate::release::Flags),
+    /// Build a release again, and say whether the same came out or what differs first.
+    Reproduce(crate::reproduce::Flags),
     /// Say where a file of the image is from and what it moves, or what a digest is the digest of.
     Why(crate::why::Flags),
 }
@@ -46,6 +50,7 @@ impl Command {
     /// The command's name in JSON answers.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Self::Archive(_) => "archive",
             Self::Bench(_) => "bench",
             Self::Build(_) => "build",
             Self::Ci(_) => "ci",
@@ -58,6 +63,7 @@ impl Command {
             Self::Measure(_) => "measure",
             Self::Publish(_) => "publish",
             Self::Release(_) => "release",
+            Self::Reproduce(_) => "reproduce",
             Self::Why(_) => "why",
         }
     }

@@ -1,6 +1,7 @@
 //! Vitrine's command line in a checkout. Each command calls one library function per stage; nothing here hashes,
 //! parses a format or knows an ABI.
 
+mod archive;
 mod bench;
 mod build;
 mod ci;
@@ -16,6 +17,7 @@ mod mutate;
 mod publish;
 mod release;
 mod report;
+mod reproduce;
 mod why;
 mod workspace;
 
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
 
 fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
     match &flags.command {
+        Command::Archive(flags) => archive::run(flags),
         Command::Bench(flags) => bench::run(flags),
         Command::Build(flags) => build::run(flags),
         Command::Ci(flags) => ci::run(flags),
@@ -50,6 +53,7 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Command::Measure(flags) => measure::run(flags),
         Command::Publish(flags) => publish::run(flags),
         Command::Release(flags) => release::run(flags),
+        Command::Reproduce(flags) => reproduce::run(flags),
         Command::Why(flags) => why::run(flags),
     }
 }

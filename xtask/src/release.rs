@@ -25,7 +25,7 @@ use std::time::Instant;
 /// The signed statement in a release.
 pub(crate) const RELEASE: &str = "release.json";
 /// Its proof.
-const PROOF: &str = "release.json.tlog-proof";
+pub(crate) const PROOF: &str = "release.json.tlog-proof";
 
 /// What `release` takes.
 #[derive(Debug, clap::Args)]

@@ -41,3 +41,33 @@ pub(crate) fn now() -> anyhow::Result<Time> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     Ok(Time(since.as_secs()))
 }
+
+/// This machine, as it calls itself.
+pub(crate) struct Host {
+    /// The distribution's name and version.
+    pub(crate) distribution: String,
+    /// The kernel's release.
+    pub(crate) kernel: String,
+    /// The model of the first processor.
+    pub(crate) cpu: String,
+}
+
+/// What this machine is, in the characters that a statement may have.
+pub(crate) fn host() -> anyhow::Result<Host> {
+    let read = |path: &str| std::fs::read_to_string(path).with_context(|| format!("reading {path}"));
+    let plain = |text: &str| {
+        let text = text.trim().trim_matches('"').chars();
+        let text = text.map(|c| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '?' });
+        let text: String = text.take(log_client::statement::MAX_TEXT).collect();
+        if text.is_empty() { "unknown".to_owned() } else { text }
+    };
+    let value = |text: &str, key: &str, separator| {
+        let line = text.lines().find(|line| line.split(separator).next().is_some_and(|name| name.trim() == key));
+        plain(line.and_then(|line| line.split_once(separator)).map_or("", |(_, value)| value))
+    };
+    Ok(Host {
+        distribution: value(&read("/etc/os-release")?, "PRETTY_NAME", '='),
+        kernel: plain(&read("/proc/sys/kernel/osrelease")?),
+        cpu: value(&read("/proc/cpuinfo")?, "model name", ':'),
+    })
+}

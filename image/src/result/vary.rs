@@ -9,7 +9,6 @@ use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unsha
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, geteuid, sethostname};
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -110,7 +109,7 @@ impl Place {
     }
 }
 
-/// Builds the committed files of `checkout` once more, in `scratch`, which must be empty. `xtask` is the built
+/// Builds `checkout`, which has nothing in it but a commit's files, in `scratch`, which must be empty. `xtask` is the built
 /// command; `store` is the directory of downloads, which is shown read-only.
 ///
 /// # Errors
@@ -122,7 +121,7 @@ pub fn build(checkout: &Path, xtask: &Path, store: &Path, scratch: &Path) -> any
     for dir in [&place.base, &place.output()] {
         fs::create_dir(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
-    let files = committed(checkout)?;
+    let files = files_below(checkout)?;
     // Namespaces, umask and processor set belong to a thread, and are inherited by what it starts.
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| in_thread(checkout, &files, xtask, store, &place));
@@ -231,15 +230,20 @@ fn run(program: &Path, place: &Place, is_root: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The paths of the committed files.
-#[expect(clippy::disallowed_methods, reason = "only git knows what is committed")]
-fn committed(checkout: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let listed = Command::new("git").args(["ls-files", "-z", "--cached"]).current_dir(checkout).output();
-    let listed = listed.context("starting git")?;
-    let message = String::from_utf8_lossy(&listed.stderr);
-    ensure!(listed.status.success(), "git ls-files in {}: {}", checkout.display(), message.trim_end());
-    let names = String::from_utf8(listed.stdout).context("a committed file's name is not UTF-8")?;
-    Ok(names.split_terminator('\0').map(PathBuf::from).collect())
+/// The paths of all files below `root`, sorted.
+fn files_below(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let (mut files, mut dirs) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(dir) = dirs.pop() {
+        let path = root.join(&dir);
+        for entry in fs::read_dir(&path).with_context(|| format!("reading {}", path.display()))? {
+            let entry = entry.with_context(|| format!("reading {}", path.display()))?;
+            let name = dir.join(entry.file_name());
+            let kind = entry.file_type().with_context(|| format!("looking at {}", name.display()))?;
+            if kind.is_dir() { dirs.push(name) } else { files.push(name) }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Copies `files` from one checkout to another as [`CHECKOUT_UMASK`] would have them.
@@ -299,104 +303,4 @@ fn available_memory() -> anyhow::Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
     let kib: u64 = line.and_then(|number| number.parse().ok()).context("/proc/meminfo: no MemAvailable")?;
     Ok(kib << 10)
-}
-
-/// The first difference between two output directories.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Difference {
-    /// A file that one of them lacks.
-    #[error("{name} is only in {}", dir.display())]
-    Alone {
-        /// The file.
-        name: String,
-        /// The directory that has it.
-        dir: PathBuf,
-    },
-    /// A byte.
-    #[error("{name} differs first at byte {offset}: expected {}, found {}", shown(*expected), shown(*found))]
-    Byte {
-        /// The file.
-        name: String,
-        /// Bytes before the first that differs.
-        offset: usize,
-        /// The control's byte there, if it has one.
-        expected: Option<u8>,
-        /// The varied build's.
-        found: Option<u8>,
-    },
-}
-
-fn shown(byte: Option<u8>) -> String {
-    byte.map_or_else(|| "the end".to_owned(), |byte| format!("{byte:#04x}"))
-}
-
-/// Compares every file of two output directories, sorted by name.
-///
-/// # Errors
-/// When a file cannot be read; that they differ is no error.
-pub fn compare(control: &Path, varied: &Path) -> anyhow::Result<Option<Difference>> {
-    let (expected, found) = (names(control)?, names(varied)?);
-    for (names, others, dir) in [(&expected, &found, control), (&found, &expected, varied)] {
-        if let Some(name) = names.iter().find(|name| !others.contains(name)) {
-            return Ok(Some(Difference::Alone { name: name.clone(), dir: dir.to_path_buf() }));
-        }
-    }
-    for name in expected {
-        let (a, b) = (control.join(&name), varied.join(&name));
-        let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
-        let (a, b) = (read(&a)?, read(&b)?);
-        if a != b {
-            let offset = a.iter().zip(&b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
-            let (expected, found) = (a.get(offset).copied(), b.get(offset).copied());
-            return Ok(Some(Difference::Byte { name, offset, expected, found }));
-        }
-    }
-    Ok(None)
-}
-
-fn names(dir: &Path) -> anyhow::Result<Vec<String>> {
-    let listed = || -> std::io::Result<Vec<String>> {
-        let name = |entry: fs::DirEntry| {
-            let name = entry.file_name();
-            name.into_string()
-                .map_err(|name| std::io::Error::new(ErrorKind::InvalidFilename, name.display().to_string()))
-        };
-        let mut names = fs::read_dir(dir)?.map(|entry| name(entry?)).collect::<Result<Vec<_>, _>>()?;
-        names.sort();
-        Ok(names)
-    };
-    let names = listed().with_context(|| format!("listing {}", dir.display()))?;
-    ensure!(!names.is_empty(), "{} is empty", dir.display());
-    Ok(names)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_difference_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let (control, varied) = (dir.path().join("control"), dir.path().join("varied"));
-        for dir in [&control, &varied] {
-            fs::create_dir(dir).unwrap();
-            fs::write(dir.join("a"), "same").unwrap();
-            fs::write(dir.join("b"), "same").unwrap();
-        }
-        let found = || compare(&control, &varied).unwrap().map(|difference| difference.to_string());
-        assert_eq!(found(), None);
-        for (text, expected) in [
-            ("sane", "b differs first at byte 2: expected 0x6d, found 0x6e"),
-            ("same!", "b differs first at byte 4: expected the end, found 0x21"),
-            ("sam", "b differs first at byte 3: expected 0x65, found the end"),
-        ] {
-            fs::write(varied.join("b"), text).unwrap();
-            assert_eq!(found().unwrap(), expected);
-        }
-        fs::remove_file(varied.join("a")).unwrap();
-        assert_eq!(found().unwrap(), format!("a is only in {}", control.display()));
-        fs::rename(varied.join("b"), varied.join("c")).unwrap();
-        fs::remove_file(control.join("a")).unwrap();
-        assert_eq!(found().unwrap(), format!("b is only in {}", control.display()));
-    }
 }
