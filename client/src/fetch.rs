@@ -6,6 +6,7 @@
 mod cache;
 pub(crate) mod http;
 mod kds;
+mod log;
 mod pcs;
 #[cfg(test)]
 pub(crate) mod server;
@@ -19,6 +20,8 @@ use anyhow::{Context as _, bail};
 use cache::Cache;
 use http::{Client, Patience};
 use log_client::Feed;
+use log_client::edge::cosign::Mirror;
+use log_client::edge::feed::Which;
 use measure::Sha256;
 use measure::appraise::Time;
 use measure::tdx::collateral::Root;
@@ -49,9 +52,32 @@ pub(crate) struct Flags {
     /// The release's signed statement, to be put into the bundle.
     #[arg(long, value_name = "FILE")]
     release: Option<PathBuf>,
-    /// The release's proof from the log, to be put into the bundle.
+    /// The release's proof from the log, to be put into the bundle. With --log it is the one that was written when the
+    /// release was published: since when it has been public.
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
+    /// What a log says of the release, as `cargo xtask log feed` writes it, to be put into the bundle instead of what is
+    /// there.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "proof", "log"])]
+    feed: Option<PathBuf>,
+    /// The log from which everything about the release is taken anew: its status, who has rebuilt it, all proofs.
+    #[arg(long, value_name = "DIR|URL", requires = "policy")]
+    log: Option<Mirror>,
+    /// With --log: the policy that names the log, its witnesses and the root keys.
+    #[arg(long, value_name = "FILE", requires = "log")]
+    policy: Option<PathBuf>,
+    /// With --log: which release, if neither the bundle nor --release says so.
+    #[arg(long, value_name = "INDEX|VERSION", requires = "log")]
+    entry: Option<Which>,
+    /// With --log: the roster that the newest status names, for the chip's row.
+    #[arg(long, value_name = "FILE", requires = "log")]
+    roster: Option<PathBuf>,
+    /// With --log: every entry behind the release as well.
+    #[arg(long, requires = "log")]
+    tail: bool,
+    /// With --log: what `verify --state` remembers there, so that the bundle proves that the log continues it.
+    #[arg(long, value_name = "DIR", requires = "log")]
+    state: Option<PathBuf>,
     /// The bundle to write; it may be the one to fill.
     #[arg(long, value_name = "BUNDLE")]
     out: PathBuf,
@@ -130,6 +156,16 @@ fn filled(flags: &Flags, sources: &Sources<'_>) -> anyhow::Result<Bundle> {
     let part = |path: &Option<PathBuf>| path.as_ref().map(|path| files::read(path, MAX_BUNDLE as u64)).transpose();
     feed.release = part(&flags.release)?.or(feed.release);
     feed.release_proof = part(&flags.proof)?.or(feed.release_proof);
+    if let Some(bytes) = part(&flags.feed)? {
+        feed = Feed::parse(&bytes)?;
+    }
+    if let Some(log) = &flags.log {
+        let report = match &evidence {
+            Bare::Snp(report, _) => Some(report.as_slice()),
+            Bare::Tdx(_) => None,
+        };
+        feed = log::fill(flags, log, feed, report)?;
+    }
     let now = flags.now.map_or_else(host::now, Ok)?;
     let evidence = match evidence {
         Bare::Snp(report, certificates) => {

@@ -10,6 +10,7 @@ mod manual;
 mod monitor;
 mod report;
 mod roots;
+mod state;
 mod verify;
 mod version;
 

@@ -2,6 +2,7 @@
 
 use crate::evidence::{self, Certificates};
 use crate::report::Answer;
+use crate::state::State;
 use crate::{files, host, roots};
 use anyhow::{Context as _, bail};
 use measure::Digest;
@@ -40,6 +41,10 @@ pub(crate) struct Flags {
     /// The release's signed statement: what the bundle has must be the same, byte by byte.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["report", "quote"])]
     release: Option<PathBuf>,
+    /// A directory in which this client remembers the newest that it has accepted of each log, and below which it does not
+    /// go. It is made if it is not there; without it nothing is remembered.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Judge as of this time, RFC 3339 or seconds since 1970, instead of by this machine's clock.
     #[arg(long, value_name = "TIME", value_parser = time)]
     now: Option<Time>,
@@ -60,14 +65,19 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let release = flags.release.as_ref().map(|path| files::read(path, MAX_BUNDLE as u64)).transpose()?;
     let now = flags.now.map_or_else(host::now, Ok)?;
     let report_data = flags.report_data.map_or(Demand::Any, Demand::Is);
-    let request =
-        Request { bundle: &bundle, release: release.as_deref(), memories: &[], report_data: &report_data, now };
+    let state = flags.state.as_deref().map(State::open).transpose()?;
+    let memories = state.as_ref().map_or_else(|| Ok(Vec::new()), |state| state.memories(&policy))?;
+    let (release, memories, report_data) = (release.as_deref(), memories.as_slice(), &report_data);
+    let request = Request { bundle: &bundle, release, memories, report_data, now };
     let verdict = appraise(&request, &policy, &roots::believed());
     let yes = match verdict.outcome() {
         verdict::Outcome::Accepted => true,
         verdict::Outcome::Rejected => false,
         verdict::Outcome::Simulated => accepts_simulated(flags),
     };
+    if let Some(state) = state.filter(|_| yes) {
+        state.learn(&verdict)?;
+    }
     let text = verdict.to_string();
     Ok(Answer { yes, reason: reason(&verdict), text, payload: serde_json::json!({ "verdict": verdict }) })
 }

@@ -4,6 +4,8 @@
 
 mod demo;
 mod fetch;
+#[cfg(feature = "simulated-hardware")]
+mod log;
 mod monitor;
 #[expect(dead_code, reason = "unit tests tell it to do more than these do")]
 #[path = "../../src/fetch/server.rs"]

@@ -7,7 +7,7 @@ use super::directory::CHECKPOINT;
 use super::rules::Roots;
 use super::source::{Mirror, Source};
 use crate::bundle::{self, MAX_BUNDLE};
-use crate::checkpoint::{Checkpoint, SignedCheckpoint};
+use crate::checkpoint::Checkpoint;
 use crate::dsse::Envelope;
 use crate::feed::{Feed, MAX_REBUILDS, MAX_TAIL, Rebuild};
 use crate::fleet::Roster;
@@ -40,7 +40,7 @@ pub struct Trust<'a> {
     /// The root keys.
     pub roots: &'a Roots,
     /// A checkpoint of the same log that was seen before, which it must continue.
-    pub seen: Option<&'a SignedCheckpoint>,
+    pub seen: Option<&'a Checkpoint>,
     /// How long reading may take in all.
     pub patience: Duration,
 }
@@ -99,7 +99,7 @@ impl Snapshot {
         let accepted = trust.policy.accept(&note).with_context(|| format!("the checkpoint of {log}"))?;
         let Checkpoint { size, root, .. } = accepted.checkpoint;
         ensure!(size <= MAX_ENTRIES, "expected a log of at most {MAX_ENTRIES} entries, found {size}");
-        if let Some(seen) = trust.seen.map(SignedCheckpoint::checkpoint) {
+        if let Some(seen) = trust.seen {
             let origin = &accepted.checkpoint.origin;
             ensure!(seen.origin == *origin, "the checkpoint that was seen is of {}, this one of {origin}", seen.origin);
             ensure!(seen.size <= size, "the log had {} entries and now has {size}: it was rolled back", seen.size);
@@ -129,7 +129,7 @@ impl Snapshot {
             edge.root()
         );
         tiles.extend(edge.partial().map(|(tile, hashes)| (tile, hashes.to_vec())));
-        let seen = trust.seen.map(|seen| seen.checkpoint().clone());
+        let seen = trust.seen.cloned();
         let note = String::from_utf8(note).context("the checkpoint is not UTF-8")?;
         let snapshot = Self { note, accepted, tiles, entries, book, seen };
         if let Some(seen) = &snapshot.seen {

@@ -68,7 +68,8 @@ pub(super) fn run(flags: &FeedFlags) -> anyhow::Result<Answer> {
     let (roots, policy) = trusted(flags)?;
     let seen = flags.seen.as_ref().map(|file| checkpoint(file, &policy)).transpose()?;
     let patience = Duration::from_secs(flags.timeout);
-    let trust = Trust { policy: &policy, roots: &roots, seen: seen.as_ref(), patience };
+    let trust =
+        Trust { policy: &policy, roots: &roots, seen: seen.as_ref().map(SignedCheckpoint::checkpoint), patience };
     let snapshot = Snapshot::read(&flags.log, &trust)?;
     let as_of = snapshot.accepted().as_of;
     if let Some(max) = flags.max_age {
