@@ -117,7 +117,7 @@ impl World {
 
     fn read(&self, log: &Mirror, patience: Duration) -> anyhow::Result<Snapshot> {
         let (policy, roots) = (policy(), roots());
-        Snapshot::read(log, &Trust { policy: &policy, roots: &roots, seen: Some(&self.seen), patience })
+        Snapshot::read(log, &Trust { policy: &policy, roots: &roots, seen: Some(self.seen.checkpoint()), patience })
     }
 }
 

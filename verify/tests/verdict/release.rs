@@ -85,7 +85,8 @@ fn a_release_that_strict_accepts_is_remembered() {
 /// Without a fresh status nobody says whether the release was withdrawn, is too old, or runs on a chip of the fleet.
 #[test]
 fn without_a_fresh_status_those_rules_are_not_performed() {
-    let stale: [(fn(&mut World), &str); 3] = [
+    type Change = fn(&mut World);
+    let stale: [(Change, &str); 3] = [
         (|world| world.log.status.not_after = Time(NOW.0 - 1), "status.validity"),
         (|world| world.log.status_keys = vec![11], "status.signature"),
         (|world| world.policy["release"]["status-max-age"] = Value::Integer(60), "status.age"),
