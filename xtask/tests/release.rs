@@ -126,6 +126,12 @@ fn released_and_verified_offline() {
     assert_eq!(release.shapes().unwrap().rows().len(), 512);
     assert!(entry.len() < 7000, "{} bytes", entry.len());
 
+    // The client in the release finds itself there.
+    let asked = Command::new(scene.path("one/vitrine")).args(["--version", "--json"]).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!((&said["release"], &said["outcome"]), (&"1.2.3".into(), &"ok".into()), "{said}");
+    assert_eq!(said["commit"], release.commit.to_string());
+
     // A run that stopped after the entry was logged goes on from there; a release is not made twice, nor over.
     let (code, said) = scene.release("1.2.3", "again", &scene.dist);
     assert_eq!(code, 0, "{said}");
