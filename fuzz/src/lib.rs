@@ -6,17 +6,19 @@
 
 mod log;
 
-pub use log::{log_checkpoint, log_note, log_policy, log_proof, log_request, log_tile};
+pub use log::{
+    log_checkpoint, log_feed, log_monitor, log_note, log_policy, log_proof, log_request, log_rules, log_tile,
+};
 
+use image::contents::manifest::Manifest;
 use image::formats::bytes::ReadAt;
 use image::formats::deb::Deb;
 use image::formats::listing::{Entry, Kind, Listing};
-use image::inputs::lock::Lock;
-use image::contents::manifest::Manifest;
-use image::inputs::request::Request;
 use image::formats::{cpio, erofs, tar};
-use measure::cmdline::CommandLine;
+use image::inputs::lock::Lock;
+use image::inputs::request::Request;
 use measure::appraise::{Finding, Time};
+use measure::cmdline::CommandLine;
 use measure::snp::Ovmf;
 use measure::snp::appraise::{Demand, Evidence, Permit, appraise, rules};
 use measure::snp::chain::{Chain, Demands, RULES, Roots, examine};
@@ -25,9 +27,9 @@ use measure::tdx;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 use std::sync::LazyLock;
+use verify::Bundle;
 use verify::policy::{Policy, Section};
 use verify::verdict::Outcome;
-use verify::Bundle;
 
 /// The main function of a fuzz target; an empty one where there is no fuzzer.
 #[macro_export]
@@ -50,7 +52,7 @@ pub use releases::{dsse, fleet, key_file, rekor_answer, rekor_config, sigstore_b
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 31] = [
+pub const PROPERTIES: [(&str, Property); 34] = [
     ("cmdline", cmdline),
     ("cpio", cpio),
     ("deb", deb),
@@ -64,10 +66,13 @@ pub const PROPERTIES: [(&str, Property); 31] = [
     ("listing", listing),
     ("lock", lock),
     ("log_checkpoint", log_checkpoint),
+    ("log_feed", log_feed),
+    ("log_monitor", log_monitor),
     ("log_note", log_note),
     ("log_policy", log_policy),
     ("log_proof", log_proof),
     ("log_request", log_request),
+    ("log_rules", log_rules),
     ("log_tile", log_tile),
     ("manifest", manifest),
     ("ovmf", ovmf),

@@ -1,11 +1,25 @@
 //! Properties of what a transparency log and its witnesses send.
 
 use log_client::bundle;
+#[cfg(test)]
+use log_client::edge::log::Log;
+use log_client::edge::rules::Rules;
+#[cfg(test)]
+use log_client::edge::rules::{Roots, Witnesses};
+use log_client::feed::Feed;
+#[cfg(test)]
+use log_client::feed::Rebuild;
+use log_client::keys::SigningKey;
 use log_client::merkle::{leaf_hash, node_hash};
+use log_client::monitor::{State, Watch};
 use log_client::note::{Note, SignatureType};
+use log_client::tail::{Consistency, Tail};
 use log_client::tile::{self, Level, Tile};
 use log_client::witness::AddCheckpoint;
 use log_client::{Checkpoint, Policy, Proof, Signer, SplitView};
+use measure::appraise::Time;
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
 static LOG: LazyLock<Signer> = LazyLock::new(|| signer("example.com/log", SignatureType::ED25519, 1));
@@ -27,11 +41,15 @@ fn policy() -> String {
     format!("# a comment\nlog {}\nwitness w {}\ngroup g all w\nquorum g\n", LOG.key(), WITNESS.key())
 }
 
+#[cfg(test)]
 /// Good input for each property here.
 pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
     let hashes = vec![leaf_hash(b"a")];
     let checkpoint = NOTE.clone();
     let sample = match name {
+        "log_feed" => return feed(),
+        "log_monitor" => return vec![watched()],
+        "log_rules" => rules().to_string(),
         "log_checkpoint" => "example.com/log\n7\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\nmore\n".to_owned(),
         "log_note" => checkpoint,
         "log_policy" => policy(),
@@ -44,6 +62,89 @@ pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
         _ => unreachable!("a property of another module"),
     };
     vec![sample.into_bytes()]
+}
+
+#[cfg(test)]
+fn feed() -> Vec<Vec<u8>> {
+    let consistency = Consistency { old: 1, hashes: vec![leaf_hash(b"b")] }.to_string().into_bytes();
+    let tail = Tail { entries: vec![b"b".to_vec(), vec![]] }.to_bytes().expect("small entries");
+    let rebuilds = vec![Rebuild { envelope: b"e".to_vec(), proof: b"p".to_vec() }];
+    let part = |text: &str| Some(text.as_bytes().to_vec());
+    let (release, status) = (part("release"), part("status"));
+    let both = Feed { consistency: Some(consistency.clone()), tail: Some(tail.clone()), ..Feed::default() };
+    let all = Feed { release, status, rebuilds, ..both };
+    vec![all.to_bytes().expect("a small feed"), consistency, tail]
+}
+
+#[cfg(test)]
+fn rules() -> Rules {
+    let keys = [1, 2].map(|seed| SigningKey::from_seed(&[seed; 32]).public()).to_vec();
+    Rules {
+        roots: Some(Roots::new(keys, NonZeroUsize::MIN).expect("two keys")),
+        mirrors: vec!["https://example.com/log".parse().expect("an address")],
+        witnesses: Some(Witnesses::new(policy(), SplitView::Refused).expect("a policy")),
+    }
+}
+
+/// What a monitor knows at first.
+fn unwatched() -> State {
+    let roots = [1, 11].map(|seed| SigningKey::from_seed(&[seed; 32]).public());
+    State::new("example.com/log", roots.to_vec(), NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+/// What a monitor knows of a log of garbage, which no witness has seen.
+fn watched() -> Vec<u8> {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let log = Log::init(scratch.path(), &LOG).and_then(|log| log.append(&[b"a".to_vec(), b"b".to_vec()]));
+    drop(log.and_then(|(log, _)| log.sign(&LOG)?.publish(&[])).expect("a log"));
+    let policy = format!("log {}\nquorum none\n", LOG.key());
+    let policy = Policy::parse(policy.as_bytes(), SplitView::Accepted).expect("a policy");
+    let watch = Watch { policy: &policy, max_age: Some(1), known: &BTreeSet::new(), now: Time(1 << 30) };
+    let mut state = unwatched();
+    state.look(&watch, |name, _limit| std::fs::read(scratch.path().join(name))).expect("a look");
+    assert_eq!(state.size(), 2);
+    state.to_bytes()
+}
+
+/// A feed that is accepted is written as it was read; so are the parts that are in no other format.
+pub fn log_feed(bytes: &[u8]) -> bool {
+    let feed = Feed::parse(bytes).is_ok_and(|feed| {
+        assert_eq!(feed.to_bytes().as_deref(), Ok(bytes));
+        true
+    });
+    let tail = Tail::parse(bytes).is_ok_and(|tail| {
+        assert_eq!(tail.to_bytes().as_deref(), Ok(bytes));
+        true
+    });
+    let consistency = super::text(bytes).and_then(|text| text.parse::<Consistency>().ok()).is_some_and(|proof| {
+        assert_eq!(proof.to_string().as_bytes(), bytes);
+        true
+    });
+    feed || tail || consistency
+}
+
+/// A monitor's state that is accepted can be gone on from, written and read again.
+pub fn log_monitor(bytes: &[u8]) -> bool {
+    let Ok(mut state) = State::parse(bytes, &unwatched()) else { return false };
+    assert_eq!(State::parse(&state.to_bytes(), &unwatched()).ok().as_ref(), Some(&state));
+    let watch = Watch { policy: &POLICY, max_age: Some(1), known: &BTreeSet::new(), now: Time(u64::MAX) };
+    let bundle = b"\0\x01a\0\x01b";
+    let _read = state.look(&watch, |name, _limit| match name {
+        "checkpoint" => Ok(NOTE.as_bytes().to_vec()),
+        "tile/entries/000.p/2" => Ok(bundle.to_vec()),
+        "tile/0/000.p/2" => Ok([leaf_hash(b"a"), leaf_hash(b"b")].map(|hash| *hash.as_bytes()).concat()),
+        _ => Err(()),
+    });
+    state.delivered(usize::MAX);
+    true
+}
+
+/// Rules that are accepted are written as they were read.
+pub fn log_rules(bytes: &[u8]) -> bool {
+    let Some(rules) = super::text(bytes).and_then(|text| text.parse::<Rules>().ok()) else { return false };
+    assert_eq!(rules.to_string().as_bytes(), bytes);
+    true
 }
 
 /// A checkpoint that is accepted is written as it was read.

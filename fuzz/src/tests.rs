@@ -206,7 +206,7 @@ macro_rules! survive {
 }
 
 survive!(
-    cmdline cpio deb disk dsse erofs evidence_bundle fleet inspect key_file listing lock log_checkpoint log_note
-    log_policy log_proof log_request log_tile manifest ovmf policy rekor_answer rekor_config request sigstore_bundle
-    snp_certificate snp_crl snp_report statement tar tdx_quote
+    cmdline cpio deb disk dsse erofs evidence_bundle fleet inspect key_file listing lock log_checkpoint log_feed
+    log_monitor log_note log_policy log_proof log_request log_rules log_tile manifest ovmf policy rekor_answer rekor_config
+    request sigstore_bundle snp_certificate snp_crl snp_report statement tar tdx_quote
 );

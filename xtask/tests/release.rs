@@ -100,9 +100,13 @@ impl Scene {
 fn released_and_verified_offline() {
     let scene = Scene::new();
     // What no witness has seen is not released, and not lost.
+    let refused = "nothing was added or signed: witness w: asking";
     let (code, said) = scene.release_unwitnessed("1.2.3", "one");
-    assert!(code == 2 && said.contains("the same command goes on"), "{said}");
-    assert!(!scene.path("one").exists());
+    assert!(code == 2 && said.contains(refused), "{said}");
+    // The witnesses of the first attempt are asked for from then on, until the owner says otherwise.
+    let (code, said) = scene.release("1.2.3", "one", &scene.dist);
+    assert!(code == 2 && said.contains(refused) && !scene.path("one").exists(), "{said}");
+    assert_eq!(scene.xtask(&["log", "rules", &scene.text("log"), "--no-policy"]).0, 0);
     let (code, said) = scene.release("1.2.3", "one", &scene.dist);
     assert_eq!(code, 0, "{said}");
 
@@ -146,6 +150,19 @@ fn released_and_verified_offline() {
         panic!()
     };
     assert_eq!(two.counter, 2);
+
+    // Under root keys, a release that no key in force has signed is refused before it is in the log.
+    let size = Log::open(&scene.path("log")).unwrap().tree().size;
+    let rules = ["log", "rules", &scene.text("log"), "--root-key", &scene.text("key.pub"), "--root-quorum", "1"];
+    assert_eq!(scene.xtask(&rules).0, 0);
+    let (code, said) = scene.release("1.4.0", "three", &scene.dist);
+    assert!(code == 2 && said.contains("entry 2 would not count: not signed by those who may"), "{said}");
+    assert_eq!(Log::open(&scene.path("log")).unwrap().tree().size, size);
+    let [key, passphrase, log] = ["key", "passphrase", "log"].map(|name| scene.text(name));
+    let add = ["log", "key-add", &log, &format!("{key}.pub"), "--key", &key, "--passphrase-file", &passphrase];
+    assert_eq!(scene.xtask(&add).0, 0);
+    let (code, said) = scene.release("1.4.0", "three", &scene.dist);
+    assert_eq!(code, 0, "{said}");
 
     // Another build than the measured one, and a checkout that nobody can get.
     let other = scene.path("dist");

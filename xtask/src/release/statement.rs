@@ -31,13 +31,9 @@ pub(super) struct Facts<'a> {
 
 /// The releases in the log, by whoever signed them, oldest first.
 pub(super) fn logged(log: &Log) -> anyhow::Result<Vec<Statement>> {
-    let size = log.tree().size;
     let mut releases = Vec::new();
-    for index in 0..size {
-        let parse = || -> anyhow::Result<Statement> {
-            let entry = log.directory().entry(index, size)?;
-            Ok(Statement::parse(Envelope::parse(&entry)?.unverified_payload())?)
-        };
+    for (entry, index) in log.directory().entries_of(log.tree().size).zip(0_u64..) {
+        let parse = || anyhow::Ok(Statement::parse(Envelope::parse(&entry?)?.unverified_payload())?);
         let statement = parse().with_context(|| format!("reading entry {index} of the log"))?;
         releases.extend(matches!(statement.predicate, Predicate::Release(_)).then_some(statement));
     }

@@ -1,0 +1,3 @@
+//! See `fuzz::log_feed`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::log_feed);
