@@ -233,3 +233,101 @@ fn a_quorum_that_allows_a_split_view_must_be_wanted() {
     let undecided = ["log.checkpoint-age", "log.minimum-age"].into();
     assert_eq!(ids(&verdict, Answer::NotPerformed { needed: true }), undecided, "no witness says when: {verdict}");
 }
+
+/// Worlds that were true once, or are true for somebody else: each is refused by the rule that is there for it.
+#[test]
+fn frozen_and_forked_worlds() {
+    type Change = fn(&mut World);
+    let days = |days: u64| Time(NOW.0 - days * 86_400);
+    let frozen = |then: Time| {
+        let mut world = good();
+        let (product, tcb) = (Measured::Genoa, world.log.status.tcb_minimums[0].tcb);
+        let release = world.log.release.clone();
+        world.log = log::World::good(then, Tee::Snp, (product, tcb, world.log.chip));
+        world.log.release = release;
+        world
+    };
+    // Everything of ten days ago, to a client without state: dates are all that it has.
+    let world = frozen(days(10));
+    let verdict = world.verdict(&world.bundle());
+    assert_eq!(
+        ids(&verdict, Answer::Failed),
+        ["log.checkpoint-age", "status.age", "status.validity"].into(),
+        "{verdict}"
+    );
+    // Everything of yesterday is as good as today's for that client, and not for one that has seen today's.
+    let mut world = frozen(days(1));
+    let verdict = world.verdict(&world.bundle());
+    assert_eq!(verdict.outcome(), Outcome::Accepted, "{verdict}");
+    let mut today = verdict.memory().unwrap().clone();
+    (today.size, today.sequence) = (8, 6);
+    world.memory = Some(today);
+    let verdict = world.verdict(&world.bundle());
+    assert_eq!(ids(&verdict, Answer::Failed), ["log.rollback", "status.rollback"].into(), "{verdict}");
+
+    let cases: [(&str, Change, &str); 7] = [
+        ("old release", |world| world.log.status.minimum_counter = 5, "release.superseded"),
+        ("withdrawn release", |world| world.log.withdrawn = true, "release.live"),
+        ("stale status", |world| world.policy["release"]["status-max-age"] = Value::Integer(60), "status.age"),
+        ("one witness", |world| world.log.cosigned.truncate(1), "log.witnesses"),
+        ("a removed chip", |world| world.policy["release"]["fleet"] = Value::String("required".into()), "fleet.row"),
+        (
+            "k-1 rebuilders",
+            |world| world.policy["release"]["rebuilder-quorum"] = Value::Integer(3),
+            "release.rebuilders",
+        ),
+        (
+            "a forked log",
+            |world| {
+                let root_sha256 = measure::Sha256::of(b"another tree");
+                world.memory = Some(Memory::new(log::ORIGIN.into(), (7, root_sha256), Default::default()));
+            },
+            "log.consistency",
+        ),
+    ];
+    for (name, change, rule) in cases {
+        let mut world = good();
+        change(&mut world);
+        let mut bundle = world.bundle();
+        if name == "a removed chip" {
+            let row = bundle.feed.fleet_row.take();
+            world.log.fleet.retain(|chip| *chip != world.log.chip);
+            bundle = world.bundle();
+            bundle.feed.fleet_row = row;
+        }
+        let verdict = world.verdict(&bundle);
+        assert_eq!(ids(&verdict, Answer::Failed), [rule].into(), "{name}: {verdict}");
+    }
+    // Two halves of the witnesses, each with a tree of its own: nobody has enough of them for either.
+    for witness in [0, 1] {
+        let mut world = good();
+        world.log.behind.push(vec![witness]);
+        let witness = usize::from(witness);
+        world.log.cosigned = vec![world.log.cosigned[witness]];
+        assert_eq!(ids(&world.verdict(&world.bundle()), Answer::Failed), ["log.witnesses"].into());
+    }
+}
+
+/// Whatever is changed anywhere in what came from the log, no verdict is positive any more.
+#[test]
+fn no_bit_of_a_feed_can_be_changed() {
+    let mut world = good();
+    world.policy["release"]["log"]["tail"] = Value::String("required".into());
+    world.policy["release"]["rebuilder-quorum"] = Value::Integer(2);
+    let good = world.bundle();
+    let parts =
+        |feed: &Feed| -> Vec<_> { feed.parts().into_iter().map(|(name, part)| (name, part.to_vec())).collect() };
+    let (mut tried, all) = (0, parts(&good.feed));
+    for (at, (name, part)) in all.iter().enumerate().filter(|(_, (name, _))| *name != "consistency") {
+        for byte in (0..part.len()).step_by(part.len() / 19) {
+            let mut changed = all.clone();
+            changed[at].1[byte] ^= 1 << (byte % 7);
+            let changed: Vec<_> = changed.iter().map(|(name, part)| (*name, part.as_slice())).collect();
+            let bundle = Bundle { feed: Feed::from_parts(&changed), ..good.clone() };
+            assert_eq!(world.verdict(&bundle).outcome(), Outcome::Rejected, "{name}, byte {byte}");
+            tried += 1;
+        }
+    }
+    assert_eq!(world.verdict(&good).outcome(), Outcome::Accepted);
+    assert!(tried > 200, "{tried}");
+}
