@@ -411,7 +411,8 @@ pub fn vkey(root: &Path) -> anyhow::Result<VerifierKey> {
 /// What the owner of one of our logs has laid down.
 pub fn rules(root: &Path) -> anyhow::Result<Rules> {
     let path = root.join(STATE).join(RULES);
-    text(&path, MAX_RULES)?.parse().with_context(|| format!("reading {}", path.display()))
+    let wrong = || format!("without its rules nobody knows who must agree: {}; {RECOVERY}", path.display());
+    text(&path, MAX_RULES).and_then(|text| text.parse()).with_context(wrong)
 }
 
 /// The lines of a text, each an entry, without their newlines. A line too long for an entry is an error.

@@ -12,6 +12,9 @@ use log_client::statement::{Predicate, Rebuilt, Statement};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Characters of a reason that are shown.
+const MAX_REASON: usize = 512;
+
 /// Who says to have rebuilt a release, and what came out.
 #[derive(Default)]
 struct Rebuilds {
@@ -47,7 +50,8 @@ pub(super) fn entries(directory: &Directory, size: u64, rules: &Rules) -> anyhow
         };
         let verdict = book.as_mut().map(|book| book.push(&entry).map(drop));
         let counts = verdict.as_ref().map(Result::is_ok);
-        let reason = verdict.and_then(Result::err).map(|error| format!("{:#}", anyhow::Error::new(error)));
+        // Some of its words are those of whoever wrote the entry: they must not move a terminal's cursor.
+        let reason = verdict.and_then(Result::err).map(|error| printable(&format!("{:#}", anyhow::Error::new(error))));
         let note = reason.as_ref().map_or_else(String::new, |reason| format!("  DOES NOT COUNT: {reason}"));
         text += format!("{index:>8} {leaf} {bytes:>6} {kind} {says}{note}").trim_end();
         text.push('\n');
@@ -57,6 +61,11 @@ pub(super) fn entries(directory: &Directory, size: u64, rules: &Rules) -> anyhow
         }));
     }
     Ok((text, listed.into()))
+}
+
+fn printable(text: &str) -> String {
+    let shown = |c: char| if matches!(c, ' '..='~') { c.to_string() } else { c.escape_unicode().to_string() };
+    text.chars().take(MAX_REASON).map(shown).collect()
 }
 
 fn read(entry: &[u8]) -> Option<(Envelope, Statement)> {
