@@ -4,8 +4,10 @@
 //!
 //! A property panics where a promise is broken, and says whether the parser accepted the bytes.
 
+mod guest;
 mod log;
 
+pub use guest::{chat_request, processor_message, worker_frame};
 pub use log::{
     log_checkpoint, log_feed, log_monitor, log_note, log_policy, log_proof, log_request, log_rules, log_tile,
 };
@@ -52,7 +54,8 @@ pub use releases::{dsse, fleet, key_file, rekor_answer, rekor_config, sigstore_b
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 34] = [
+pub const PROPERTIES: [(&str, Property); 37] = [
+    ("chat_request", chat_request),
     ("cmdline", cmdline),
     ("cpio", cpio),
     ("deb", deb),
@@ -77,6 +80,7 @@ pub const PROPERTIES: [(&str, Property); 34] = [
     ("manifest", manifest),
     ("ovmf", ovmf),
     ("policy", policy),
+    ("processor_message", processor_message),
     ("rekor_answer", rekor_answer),
     ("rekor_config", rekor_config),
     ("request", request),
@@ -87,6 +91,7 @@ pub const PROPERTIES: [(&str, Property); 34] = [
     ("statement", statement),
     ("tar", tar),
     ("tdx_quote", tdx_quote),
+    ("worker_frame", worker_frame),
 ];
 
 /// A kernel command line that is accepted is written as it was read, apart from what firmware adds.

@@ -42,6 +42,7 @@ fn samples(name: &str) -> Vec<Vec<u8>> {
         paths.iter().map(|path| read(path)).collect()
     };
     match name {
+        "chat_request" | "processor_message" | "worker_frame" => crate::guest::samples(name),
         "cmdline" => vec![command_line()],
         "cpio" => vec![initrd()],
         "disk" => vec![partitioned()],
@@ -206,7 +207,7 @@ macro_rules! survive {
 }
 
 survive!(
-    cmdline cpio deb disk dsse erofs evidence_bundle fleet inspect key_file listing lock log_checkpoint log_feed
-    log_monitor log_note log_policy log_proof log_request log_rules log_tile manifest ovmf policy rekor_answer rekor_config
-    request sigstore_bundle snp_certificate snp_crl snp_report statement tar tdx_quote
+    chat_request cmdline cpio deb disk dsse erofs evidence_bundle fleet inspect key_file listing lock log_checkpoint log_feed
+    log_monitor log_note log_policy log_proof log_request log_rules log_tile manifest ovmf policy processor_message
+    rekor_answer rekor_config request sigstore_bundle snp_certificate snp_crl snp_report statement tar tdx_quote worker_frame
 );

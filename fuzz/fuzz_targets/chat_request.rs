@@ -1,0 +1,3 @@
+//! See `fuzz::chat_request`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::chat_request);

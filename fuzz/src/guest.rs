@@ -1,0 +1,67 @@
+//! Properties of what a guest is sent: by users, by the agent, by a worker, by the simulated processor.
+
+use openai::{Cutter, Frame, MAX_BODY, MAX_FRAME, Request};
+use simulate_port::{ANSWER, Answer, REQUEST};
+
+/// A request that is accepted survives the way to a worker, and its stop strings end any text.
+pub fn chat_request(bytes: &[u8]) -> bool {
+    let Ok(request) = Request::parse(bytes) else { return false };
+    assert!(bytes.len() <= MAX_BODY);
+    let mut sent = Vec::new();
+    openai::write_request(&mut sent, &request).expect("memory takes it");
+    assert!(openai::read_request(&mut &sent[..]).is_ok_and(|read| read == request));
+    for stop in &request.stop {
+        let (_text, stopped) = Cutter::new(request.stop.clone()).push(stop.as_bytes());
+        assert!(stopped);
+    }
+    true
+}
+
+/// A frame that is accepted is written as it was read. Any bytes are text in the end, however they are cut.
+pub fn worker_frame(bytes: &[u8]) -> bool {
+    let mut cutter = Cutter::new(vec![]);
+    let mut text: String = bytes.chunks(3).map(|piece| cutter.push(piece).0).collect();
+    text += &cutter.rest();
+    assert_eq!(text, String::from_utf8_lossy(bytes));
+    let mut rest = bytes;
+    let Ok(frame) = openai::read(&mut rest) else { return false };
+    let mut written = Vec::new();
+    frame.write(&mut written).expect("memory takes it");
+    assert_eq!(written, bytes[..bytes.len() - rest.len()]);
+    assert!(!matches!(frame, Frame::Text(text) if text.is_empty() || text.len() > MAX_FRAME));
+    true
+}
+
+/// A message that is accepted is written as it was read.
+pub fn processor_message(bytes: &[u8]) -> bool {
+    let asked = bytes.first_chunk::<REQUEST>().and_then(|bytes| simulate_port::Request::parse(bytes).ok());
+    let told = bytes.first_chunk::<ANSWER>().and_then(|bytes| Answer::parse(bytes).ok());
+    assert!(asked.is_none_or(|asked| bytes.starts_with(&asked.to_bytes())));
+    assert!(told.is_none_or(|told| bytes.starts_with(&told.to_bytes())));
+    asked.is_some() || told.is_some()
+}
+
+#[cfg(test)]
+pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
+    let body = br#"{"model":"m","messages":[{"role":"user","content":"2+2?"}],"temperature":0.5,"top_p":1,"seed":7,
+        "max_tokens":9,"stop":["a","bc"],"stream":true,"stream_options":{"include_usage":true}}"#;
+    let frame = |frame: Frame| {
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes).expect("memory takes it");
+        bytes
+    };
+    let usage = openai::Usage { prompt: 1, completion: 2 };
+    match name {
+        "chat_request" => vec![body.to_vec()],
+        "worker_frame" => vec![
+            frame(Frame::Text("n\u{e9}e \u{1f600}".to_owned())),
+            frame(Frame::Done(openai::Finish::Length, usage)),
+            frame(Frame::Failed(openai::Failure::TooLong)),
+        ],
+        _ => vec![
+            simulate_port::Request { report_data: [1; 64] }.to_bytes().to_vec(),
+            Answer::Refused.to_bytes().to_vec(),
+            Answer::Report([7; simulate_port::REPORT]).to_bytes().to_vec(),
+        ],
+    }
+}
