@@ -11,6 +11,7 @@ mod explain;
 mod image;
 pub mod inputs;
 mod measurements;
+pub mod render;
 
 pub use build::Build;
 pub use measurements::{Digests, Moved, Through};
@@ -31,6 +32,8 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// The measurements that are not the same.
     pub measurements: Vec<Moved>,
+    /// What a build says of itself and its files do not ([`Build::doubts`]); empty unless somebody looked.
+    pub doubts: Vec<String>,
 }
 
 /// One thing that is not the same in both builds.
@@ -256,7 +259,7 @@ pub fn compare(old: &Build, new: &Build) -> anyhow::Result<Comparison> {
     let found = artifacts::all(old, new)?;
     let differences = explain::explain(old, new, found);
     let measurements = measurements::moved(old, new, &differences)?;
-    let mut comparison = Comparison { inputs, differences, measurements };
+    let mut comparison = Comparison { inputs, differences, measurements, doubts: Vec::new() };
     inputs::add_tokens(&mut comparison);
     Ok(comparison)
 }

@@ -3,8 +3,9 @@
 use crate::contents::provenance::Origin;
 use crate::files;
 use crate::pipeline::dist;
-use crate::pipeline::measured::Manifest;
+use crate::pipeline::measured::{Manifest, Measurements};
 use crate::pipeline::stage::{Cache, Record, Stage};
+use crate::progress::Progress;
 use anyhow::Context as _;
 use measure::Sha256;
 use serde::Deserialize;
@@ -68,6 +69,20 @@ impl Build {
     /// What measures and names this build.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Measures the files anew: what `manifest.json` says of them and is not so, one line each.
+    pub fn doubts(&self, progress: &dyn Progress) -> Vec<String> {
+        let records: Vec<_> = self.records.values().cloned().collect();
+        let measured = |manifest: &Manifest| Measurements::new(manifest, &records);
+        let doubts = self.manifest.recomputed(&self.dir, progress).and_then(|found| {
+            let mut doubts = measured(&self.manifest)?.differences(&measured(&found)?);
+            if doubts.is_empty() && found != self.manifest {
+                doubts.push("the volumes are not those on the disks".to_owned());
+            }
+            Ok(doubts)
+        });
+        doubts.unwrap_or_else(|error| vec![format!("it cannot be measured: {error:#}")])
     }
 
     /// Where a path of an image is from.

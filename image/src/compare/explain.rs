@@ -30,7 +30,7 @@ pub(super) fn explain(old: &Build, new: &Build, found: Vec<Located>) -> Vec<Diff
     // A stage of which more is known than the digest.
     let known: BTreeSet<_> = differences.iter().map(|difference| difference.stage).collect();
     let outputs = outputs.into_iter().filter(|located| !known.contains(&located.stage));
-    differences.extend(outputs.map(|located| scene.difference(located)));
+    differences.extend(outputs.map(|located| scene.output(located)));
     differences.sort_by_key(|it| (it.stage, matches!(it.cause, Cause::Follows { .. })));
     differences
 }
@@ -62,6 +62,17 @@ impl Scene<'_> {
             }
         };
         Difference { stage, artifact, path, kind, offset, old, new, provenance, cause }
+    }
+
+    /// A stage of whose output only the digest is at hand.
+    fn output(&self, located: Located) -> Difference {
+        let mut difference = self.difference(located);
+        let earlier = self.old.changed_inputs(self.new, difference.stage);
+        let earlier = earlier.iter().find_map(|name| name.strip_prefix("stage:"));
+        if let (false, Some(stage)) = (difference.cause.explains(), earlier) {
+            difference.cause = Cause::Follows { from: format!("stage {stage}") };
+        }
+        difference
     }
 
     fn origin(&self, artifact: &str, path: &str) -> Option<&Origin> {
@@ -141,7 +152,9 @@ impl Scene<'_> {
 
     /// The inputs that differ and that a difference of this kind can come from.
     fn inputs(&self, stage: Stage, provenance: Option<&Provenance>, kind: Kind) -> Vec<String> {
-        let changed = self.old.changed_inputs(self.new, stage);
+        // What an earlier stage left is a difference of its own, but for the tools, which leave nothing in an image.
+        let mut changed = self.old.changed_inputs(self.new, stage);
+        changed.retain(|name| !name.starts_with("stage:") || name == "stage:tools");
         let among = |wanted: &[&str]| -> Vec<String> {
             changed.iter().filter(|name| wanted.contains(&name.as_str())).cloned().collect()
         };
@@ -199,7 +212,7 @@ impl Scene<'_> {
 
     /// What `difference` is computed from, if that differs as well.
     fn consequence(&self, difference: &Difference, all: &[Difference]) -> Option<String> {
-        if difference.cause.explains() {
+        if matches!(difference.cause, Cause::Follows { .. }) {
             return None;
         }
         let own =

@@ -4,7 +4,7 @@ use super::build::{Build, Class as Part, Component};
 use super::measurements::{self, Moved, Through};
 use super::{Comparison, Value};
 use crate::inputs::crates::{self, Crate};
-use crate::inputs::lock::{LOCK, Lock};
+use crate::inputs::lock::{LOCK, Lock, is_name};
 use crate::pipeline::measured::{MEASUREMENTS_LOCK, Measurements};
 use crate::pipeline::stage::Stage;
 use anyhow::Context as _;
@@ -71,6 +71,15 @@ impl Class {
             Self::Recipe => "recipe",
             Self::Token => "token",
         }
+    }
+}
+
+impl Change {
+    /// Where Debian shows what happens to the source package.
+    pub fn tracker(&self) -> Option<String> {
+        // The name may be a stranger's.
+        let source = self.source.as_ref().filter(|source| is_name(source))?;
+        Some(format!("https://tracker.debian.org/pkg/{}", source.replace('+', "%2B")))
     }
 }
 
@@ -256,6 +265,6 @@ impl Committed {
             measured.iter().filter(differs).map(through).collect()
         };
         let measurements: Vec<Moved> = measurements::between(&self.measurements, &new.measurements, &through);
-        Comparison { inputs, differences: Vec::new(), measurements }
+        Comparison { inputs, differences: Vec::new(), measurements, doubts: Vec::new() }
     }
 }
