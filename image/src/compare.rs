@@ -7,6 +7,7 @@
 mod artifacts;
 mod build;
 mod bytes;
+pub mod committed;
 mod explain;
 mod image;
 pub mod inputs;

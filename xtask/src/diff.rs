@@ -4,9 +4,11 @@ use crate::release::RELEASE;
 use crate::report::{Answer, Terminal};
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
-use image::compare::inputs::{Change, Class, Committed, FILES, LOCKS};
+use image::compare::committed::{Committed, FILES, LOCKS};
+use image::compare::inputs::{Change, Class};
 use image::compare::{Build, Comparison, Value, compare, render};
 use image::files::read_bounded;
+use image::pipeline::dist;
 use image::pipeline::measured::Artifact;
 use image::pipeline::stage::Cache;
 use log_client::dsse::Envelope;
@@ -92,13 +94,13 @@ fn opened(path: &Path) -> anyhow::Result<(PathBuf, Option<Release>)> {
     let reading = || format!("reading {}", file.display());
     let envelope = Envelope::parse(&read_bounded(&file, MAX_RELEASE).with_context(reading)?).with_context(reading)?;
     let statement = Statement::parse(envelope.unverified_payload()).with_context(reading)?;
-    for subject in statement.subjects() {
-        let found = Artifact::of(&directory.join(subject.name()))?.sha256;
-        let (name, expected) = (subject.name(), subject.sha256());
+    for name in dist::FILES.into_iter().map(|(name, _)| name).chain([dist::MANIFEST, dist::STAGES]) {
+        let expected = statement.subject(name).with_context(|| format!("{}: names no {name}", file.display()))?;
+        let found = Artifact::of(&directory.join(name))?.sha256;
         ensure!(found == expected, "{}: {name} has sha256 {found}, the release names {expected}", directory.display());
     }
-    match statement.predicate() {
-        Predicate::Release(release) => Ok((directory, Some((**release).clone()))),
+    match statement.predicate {
+        Predicate::Release(release) => Ok((directory, Some(*release))),
         _ => bail!("{}: expected the statement of a release", file.display()),
     }
 }
@@ -128,7 +130,7 @@ fn statements(old: &Release, new: &Release) -> Vec<Change> {
 /// The inputs that a commit of this repository has.
 fn committed(revision: &str) -> anyhow::Result<Committed> {
     let root = workspace::root()?;
-    let commit = git(&root, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{revision}^{{commit}}")]);
+    let commit = git(&root, &["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")]);
     let commit = commit.with_context(|| format!("{revision} is neither a file nor a commit"))?;
     let commit = String::from_utf8(commit).context("reading what git says")?;
     let commit = commit.trim_end();
@@ -138,7 +140,10 @@ fn committed(revision: &str) -> anyhow::Result<Committed> {
     for name in listed.split_terminator('\0') {
         let bytes = git(&root, &["cat-file", "blob", &format!("{commit}:{name}")])?;
         let length = bytes.len();
-        ensure!(length <= MAX_COMMITTED, "{name} at {revision}: expected at most {MAX_COMMITTED} bytes, found {length}");
+        ensure!(
+            length <= MAX_COMMITTED,
+            "{name} at {revision}: expected at most {MAX_COMMITTED} bytes, found {length}"
+        );
         files.insert(name.to_owned(), bytes);
     }
     Committed::parse(&files).with_context(|| format!("reading the commit {revision}"))

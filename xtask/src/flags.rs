@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Build(crate::build::Flags),
     /// Run everything that must hold before a change lands: the tests, README's commands, the boots, a second build.
     Ci(crate::ci::Flags),
+    /// Show what changed between two builds, releases or commits, and which measurement moves through what.
+    Diff(crate::diff::Flags),
     /// Fetch every locked input into the store; resumes.
     Fetch(crate::fetch::Flags),
     /// Open a disk image, initrd, erofs image, .deb or OVMF firmware and recompute every digest in it.
@@ -54,6 +56,7 @@ impl Command {
             Self::Bench(_) => "bench",
             Self::Build(_) => "build",
             Self::Ci(_) => "ci",
+            Self::Diff(_) => "diff",
             Self::Fetch(_) => "fetch",
             Self::Inspect(_) => "inspect",
             Self::Key(_) => "key",

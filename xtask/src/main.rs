@@ -5,6 +5,7 @@ mod archive;
 mod bench;
 mod build;
 mod ci;
+mod diff;
 mod fetch;
 mod flags;
 mod inspect;
@@ -44,6 +45,7 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Command::Bench(flags) => bench::run(flags),
         Command::Build(flags) => build::run(flags),
         Command::Ci(flags) => ci::run(flags),
+        Command::Diff(flags) => diff::run(flags),
         Command::Fetch(flags) => fetch::run(flags),
         Command::Inspect(flags) => inspect::run(flags),
         Command::Key(flags) => key::run(flags),

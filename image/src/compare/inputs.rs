@@ -1,13 +1,9 @@
 //! What goes into two images, compared: packages, crates, the compiler, committed files.
 
 use super::build::{Build, Class as Part, Component};
-use super::measurements::{self, Moved, Through};
 use super::{Comparison, Value};
-use crate::inputs::crates::{self, Crate};
-use crate::inputs::lock::{LOCK, Lock, is_name};
-use crate::pipeline::measured::{MEASUREMENTS_LOCK, Measurements};
+use crate::inputs::lock::is_name;
 use crate::pipeline::stage::Stage;
-use anyhow::Context as _;
 use measure::Sha256;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +107,10 @@ pub(super) fn of_builds(old: &Build, new: &Build) -> anyhow::Result<Vec<Change>>
             let parts = build.components.values().filter(|part| part.class == kind);
             let item = |part: &Component| {
                 let Component { name, version, sha256, source, .. } = part;
-                (name.clone(), Item { version: version.clone(), sha256: *sha256, source: source.clone() })
+                (
+                    name.clone(),
+                    Item { version: version.clone(), sha256: *sha256, source: source.clone(), stages: Vec::new() },
+                )
             };
             collect(parts.map(item))
         };
@@ -137,16 +136,18 @@ pub(super) fn add_tokens(comparison: &mut Comparison) {
 }
 
 /// By name; a crate may be there in several versions.
-type Items = BTreeMap<String, BTreeSet<Item>>;
+pub(super) type Items = BTreeMap<String, BTreeSet<Item>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Item {
-    version: Option<String>,
-    sha256: Sha256,
-    source: Option<String>,
+pub(super) struct Item {
+    pub(super) version: Option<String>,
+    pub(super) sha256: Sha256,
+    pub(super) source: Option<String>,
+    /// Where it goes in, if that is known.
+    pub(super) stages: Vec<Stage>,
 }
 
-fn collect(items: impl Iterator<Item = (String, Item)>) -> Items {
+pub(super) fn collect(items: impl Iterator<Item = (String, Item)>) -> Items {
     let mut all = Items::new();
     for (name, item) in items {
         all.entry(name).or_default().insert(item);
@@ -154,7 +155,7 @@ fn collect(items: impl Iterator<Item = (String, Item)>) -> Items {
     all
 }
 
-fn between(class: Class, old: &Items, new: &Items) -> Vec<Change> {
+pub(super) fn between(class: Class, old: &Items, new: &Items) -> Vec<Change> {
     let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let none = BTreeSet::new();
     let mut changes = Vec::new();
@@ -167,7 +168,8 @@ fn between(class: Class, old: &Items, new: &Items) -> Vec<Change> {
             continue;
         }
         let versions = |items: &BTreeSet<Item>| -> BTreeSet<_> { items.iter().map(|it| it.version.clone()).collect() };
-        let by_version = versions(before) != versions(after);
+        let is_known = |it: &Item| it.version.is_some();
+        let by_version = versions(before) != versions(after) && before.iter().chain(after).all(is_known);
         let value = |items: &BTreeSet<Item>| match by_version {
             _ if items.is_empty() => None,
             true => {
@@ -177,94 +179,9 @@ fn between(class: Class, old: &Items, new: &Items) -> Vec<Change> {
             false => items.first().map(|item| Value::Sha256(item.sha256)),
         };
         let source = after.iter().chain(before).find_map(|item| item.source.clone());
+        let stages: BTreeSet<_> = after.iter().chain(before).flat_map(|item| item.stages.iter().copied()).collect();
         let (old, new) = (value(before), value(after));
-        changes.push(Change { class, name: name.clone(), old, new, source, stages: Vec::new() });
+        changes.push(Change { class, name: name.clone(), old, new, source, stages: stages.into_iter().collect() });
     }
     changes
-}
-
-/// The inputs as a commit has them, and what they are said to measure to.
-#[derive(Debug)]
-pub struct Committed {
-    lock: Lock,
-    crates: Vec<Crate>,
-    /// Other files, by path.
-    files: BTreeMap<String, Sha256>,
-    measurements: Measurements,
-}
-
-/// Committed files that are read as a whole.
-pub const LOCKS: [&str; 3] = [LOCK, "Cargo.lock", MEASUREMENTS_LOCK];
-/// Committed files that are inputs by their bytes; a directory stands for everything in it.
-pub const FILES: [&str; 6] =
-    ["content", "mkosi.conf", "mkosi.images", "image/request.toml", COMPILER, "enclave-agent/init/modules.txt"];
-/// What names the Rust release.
-const COMPILER: &str = "rust-toolchain.toml";
-
-impl Committed {
-    /// From the bytes of the files that [`LOCKS`] and [`FILES`] name.
-    ///
-    /// # Errors
-    /// When a lock is missing or cannot be understood.
-    pub fn parse(files: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<Self> {
-        let text = |name: &str| {
-            let bytes = files.get(name).with_context(|| format!("the commit has no {name}"))?;
-            String::from_utf8(bytes.clone()).with_context(|| format!("{name}: expected UTF-8"))
-        };
-        let [lock, cargo_lock, measured] = LOCKS;
-        let measurements = toml::from_str(&text(measured)?).with_context(|| format!("reading {measured}"))?;
-        let others = files.iter().filter(|(name, _)| !LOCKS.contains(&name.as_str()));
-        Ok(Self {
-            lock: Lock::parse(&text(lock)?).with_context(|| format!("reading {lock}"))?,
-            crates: crates::parse(&text(cargo_lock)?).with_context(|| format!("reading {cargo_lock}"))?,
-            files: others.map(|(name, bytes)| (name.clone(), Sha256::of(bytes))).collect(),
-            measurements,
-        })
-    }
-
-    fn items(&self, class: Class) -> Items {
-        let is = |name: &String| class == if name == COMPILER { Class::Compiler } else { Class::File };
-        match class {
-            Class::Package => collect(self.lock.packages.iter().map(|it| {
-                let (version, source) = (Some(it.version.clone()), Some(it.source.clone()));
-                (it.name.clone(), Item { version, sha256: it.sha256, source })
-            })),
-            Class::Crate => collect(self.crates.iter().map(|it| {
-                (it.name.clone(), Item { version: Some(it.version.clone()), sha256: it.sha256, source: None })
-            })),
-            Class::Fetched => collect(self.lock.files.iter().map(|it| {
-                let sha256 = it.member.as_ref().map_or(it.sha256, |member| member.sha256);
-                (it.name.clone(), Item { version: None, sha256, source: None })
-            })),
-            _ => collect(
-                self.files
-                    .iter()
-                    .filter(|(name, _)| is(name))
-                    .map(|(name, sha256)| (name.clone(), Item { version: None, sha256: *sha256, source: None })),
-            ),
-        }
-    }
-
-    /// What differs in `new`. No file of an image is at hand, so there are no differences but those of the inputs and of the
-    /// committed measurements.
-    pub fn compare(&self, new: &Self) -> Comparison {
-        let classes = [Class::Package, Class::Crate, Class::Compiler, Class::Fetched, Class::File];
-        let mut inputs: Vec<_> =
-            classes.into_iter().flat_map(|class| between(class, &self.items(class), &new.items(class))).collect();
-        let (before, after) = (self.lock.source_date_epoch, new.lock.source_date_epoch);
-        if before != after {
-            let name = "source-date-epoch".to_owned();
-            let (old, new) = (Some(Value::Time(before)), Some(Value::Time(after)));
-            inputs.push(Change { class: Class::Setting, name, old, new, source: None, stages: Vec::new() });
-        }
-        inputs.sort();
-        let digest = |list: &Measurements, name: &str| list.artifacts.get(name).copied();
-        let through = |measured: &[&str]| -> Vec<Through> {
-            let differs = |name: &&&str| digest(&self.measurements, name) != digest(&new.measurements, name);
-            let through = |name: &&str| Through { artifact: (*name).to_owned(), inputs: Vec::new() };
-            measured.iter().filter(differs).map(through).collect()
-        };
-        let measurements: Vec<Moved> = measurements::between(&self.measurements, &new.measurements, &through);
-        Comparison { inputs, differences: Vec::new(), measurements, doubts: Vec::new() }
-    }
 }

@@ -206,8 +206,7 @@ impl Difference {
 
     /// Stage, artifact, path, kind and offset.
     fn words(&self) -> Vec<Word> {
-        let mut words = vec![Word::Plain(format!("{}:", self.stage.name()))];
-        words.extend((self.artifact != self.stage.name() || self.path.is_none()).then(|| quoted(&self.artifact)));
+        let mut words = vec![Word::Plain(format!("{}:", self.stage.name())), quoted(&self.artifact)];
         words.extend(self.path.as_ref().map(quoted));
         words.push(plain(self.kind.name()));
         if let (Some(offset), Kind::Bytes | Kind::Size) = (self.offset, self.kind) {
