@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const TEST_COMMAND: &str = "cargo xtask ci";
 
 /// Tests that need a finished build or what was fetched, by package, in the order they run.
-const IMAGE_TESTS: [(&str, &str); 10] = [
+const IMAGE_TESTS: [(&str, &str); 11] = [
     ("verify", "real"),
     ("image", "oracles"),
     ("xtask", "oracles"),
@@ -27,6 +27,7 @@ const IMAGE_TESTS: [(&str, &str); 10] = [
     ("xtask", "vitrine"),
     ("xtask", "boot"),
     ("xtask", "release"),
+    ("xtask", "planted"),
     ("xtask", "interrupted"),
     ("xtask", "reproduce"),
     ("xtask", "varied"),
@@ -94,10 +95,11 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         })?;
     }
     for (package, test) in IMAGE_TESTS {
-        sections.run(&format!("{package} {test}"), || image_test(&checkout, &cache, package, test))?;
+        sections.run(&format!("{package} {test}"), || image_test(&checkout, &cache, package, test, &[]))?;
     }
     if flags.full {
         sections.run("mutations of the rules", || mutate::run(&root))?;
+        sections.run("planted, compiled", || image_test(&checkout, &cache, "xtask", "planted", &["--full"]))?;
         sections.run("every fault in the log", || {
             let crash = ["test", "--quiet", "--locked", "--package", "log-client", "--test", "crash"];
             let mut command = program("cargo", &root);
@@ -160,13 +162,14 @@ fn updated_copy(root: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Runs a test that is ignored unless it is told of a finished build.
-fn image_test(checkout: &Path, cache: &Path, package: &str, test: &str) -> anyhow::Result<()> {
+fn image_test(checkout: &Path, cache: &Path, package: &str, test: &str, flags: &[&str]) -> anyhow::Result<()> {
     let dist = checkout.join("dist");
     let wheel = Lock::read(&checkout.join(LOCK))?;
     let wheel = wheel.file("sev-snp-measure").context("image.lock: expected a file sev-snp-measure")?.sha256;
     let mut command = program("cargo", checkout);
     command
         .args(["test", "--quiet", "--locked", "--package", package, "--test", test, "--", "--include-ignored"])
+        .args(flags)
         .env("VITRINE_DIST", &dist)
         .env("VITRINE_CACHE", cache)
         .env("VITRINE_TOOLS_TREE", image::result::launch::tools(&image::result::launch::Dist::open(&dist)?, cache)?)

@@ -1,6 +1,6 @@
 //! A finished build, opened for comparing.
 
-use crate::contents::provenance::Origin;
+use crate::contents::provenance::{self, Line, Origin};
 use crate::files;
 use crate::pipeline::dist;
 use crate::pipeline::measured::{Manifest, Measurements};
@@ -58,9 +58,9 @@ impl Build {
         let finished = |record: &Record| Some((record.stage, cache?.finished(record.clone())?));
         let trees = records.iter().filter_map(finished).collect();
         let records = records.into_iter().map(|record| (record.stage, record)).collect();
-        let (provenance, sbom) = (dir.join(dist::PROVENANCE), dir.join(dist::SBOM));
-        let origins = origins(&files::read_text(&provenance, MAX_JSON)?);
-        let origins = origins.with_context(|| format!("reading {}", provenance.display()))?;
+        let (traced, sbom) = (dir.join(dist::PROVENANCE), dir.join(dist::SBOM));
+        let origins = origins(&files::read_text(&traced, MAX_JSON)?);
+        let origins = origins.with_context(|| format!("reading {}", traced.display()))?;
         let components = components(&files::read_text(&sbom, MAX_JSON)?);
         let components = components.with_context(|| format!("reading {}", sbom.display()))?;
         Ok(Self { dir: dir.to_path_buf(), manifest, records, origins, components, trees })
@@ -119,24 +119,11 @@ impl Build {
     }
 }
 
-#[derive(Deserialize)]
-struct Provenance {
-    images: BTreeMap<String, Vec<Line>>,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    path: String,
-    #[serde(flatten)]
-    origin: Origin,
-}
-
 fn origins(text: &str) -> anyhow::Result<BTreeMap<(String, String), Origin>> {
-    let parsed: Provenance = serde_json::from_str(text)?;
     let lines = |(image, lines): (String, Vec<Line>)| {
         lines.into_iter().map(move |line| ((image.clone(), line.path), line.origin))
     };
-    Ok(parsed.images.into_iter().flat_map(lines).collect())
+    Ok(provenance::parse(text.as_bytes())?.into_iter().flat_map(lines).collect())
 }
 
 #[derive(Deserialize)]

@@ -170,7 +170,7 @@ fn of_file(name: &str) -> Vec<Stage> {
 fn needed(stage: Stage) -> BTreeSet<Stage> {
     let earlier: &[Stage] = match stage {
         Stage::Tools | Stage::Toolchain => &[],
-        Stage::Guest => &[Stage::Toolchain],
+        Stage::Guest | Stage::Client => &[Stage::Toolchain],
         Stage::Kernel | Stage::Packages | Stage::Model => &[Stage::Tools],
         Stage::Initrd => &[Stage::Kernel, Stage::Guest],
         Stage::Rootfs => &[Stage::Packages, Stage::Guest],

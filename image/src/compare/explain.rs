@@ -121,6 +121,7 @@ impl Scene<'_> {
             (_, Kind::Identity) => Some(Provenance::File { file: "image/request.toml".to_owned() }),
             (_, Kind::Time) => Some(Provenance::File { file: crate::inputs::lock::LOCK.to_owned() }),
             (dist::KERNEL, _) => part("operating-system").map(|package| self.package(&package.name)),
+            (dist::CLIENT, _) => Some(Provenance::Built { name: "client".to_owned() }),
             (dist::OVMF, _) => part("firmware").map(|package| self.package(&package.name)),
             (dist::MODEL, Kind::Bytes | Kind::Size | Kind::Added | Kind::Removed) if path.is_some() => {
                 part("machine-learning-model").map(|file| Provenance::Fetched { name: file.name.clone() })
@@ -180,8 +181,9 @@ impl Scene<'_> {
                 [among(&[&own]), if also == &own { Vec::new() } else { among(&[also]) }].concat()
             }
             (_, Some(Provenance::Built { .. })) => {
-                let guest = self.old.changed_inputs(self.new, Stage::Guest);
-                guest.iter().flat_map(|name| self.crates(name)).collect()
+                let compiled = if stage == Stage::Client { Stage::Client } else { Stage::Guest };
+                let changed = self.old.changed_inputs(self.new, compiled);
+                changed.iter().flat_map(|name| self.crates(name)).collect()
             }
             (_, Some(Provenance::Fetched { .. })) => among(&["lock:model"]),
             (_, Some(Provenance::Generated { .. } | Provenance::Allowed { .. }) | None) => {
@@ -192,7 +194,7 @@ impl Scene<'_> {
 
     /// The crates that differ instead of the list of them.
     fn crates(&self, input: &str) -> Vec<String> {
-        if input != "guest:Cargo.lock" {
+        if !matches!(input, "guest:Cargo.lock" | "client:Cargo.lock") {
             return vec![input.to_owned()];
         }
         let crates = |build: &Build| -> BTreeSet<(String, Option<String>)> {
