@@ -52,7 +52,7 @@ impl Connected {
             return Err(Error::Broken);
         }
         let plaintext = self.transport.open(message)?;
-        let evidence = evidence::decode(&plaintext, &self.transport.hash())?;
+        let evidence = Evidence::parse(&plaintext, &self.transport.hash())?;
         if evidence.statement.x25519 != self.statics.dh || evidence.statement.ml_kem != self.statics.kem {
             return Err(Error::Broken);
         }
@@ -284,7 +284,7 @@ mod tests {
             let (connected, m3) = hello.finish(&m2, Duration::ZERO).unwrap();
             let mut transport = responder.finish(&m3).unwrap();
             let attestation = Attestation { kind: Kind::Snp, report: &[], path: None, operator: None, feed: &[] };
-            let plaintext = evidence::encode(genuine.statement(), &attestation).unwrap();
+            let plaintext = attestation.plaintext(genuine.statement()).unwrap();
             let message = transport.seal(Content(plaintext)).unwrap();
             assert_eq!(connected.evidence(&message).map(|_| ()), expected, "{dh} {kem}");
         }

@@ -73,62 +73,70 @@ pub struct Evidence {
     pub feed: Vec<u8>,
 }
 
-/// The message's plaintext, padded with zeros. It has room for the tag, so that sealing it does not move it.
-pub(crate) fn encode(statement: &[u8], attestation: &Attestation<'_>) -> Result<Vec<u8>, Error> {
-    let Attestation { kind, report, path, operator, feed } = *attestation;
-    let operator_length = operator.map_or(0, <[u8]>::len);
-    for (found, limit) in [(report.len(), MAX_REPORT), (operator_length, MAX_OPERATOR), (feed.len(), MAX_FEED)] {
-        if found > limit {
-            return Err(Error::TooLong { limit, found });
+impl Attestation<'_> {
+    /// The message's plaintext with this key statement, padded with zeros. It has room for the tag, so that sealing it
+    /// does not move it.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`].
+    pub fn plaintext(&self, statement: &[u8]) -> Result<Vec<u8>, Error> {
+        let Self { kind, report, path, operator, feed } = *self;
+        let lengths = [statement.len(), report.len(), operator.map_or(0, <[u8]>::len), feed.len()];
+        for (found, limit) in lengths.into_iter().zip([MAX_STATEMENT, MAX_REPORT, MAX_OPERATOR, MAX_FEED]) {
+            if found > limit {
+                return Err(Error::TooLong { limit, found });
+            }
         }
+        let writer = Writer::new().map(6).uint(1).bytes(statement);
+        let kind = match kind {
+            Kind::Snp => 1,
+            Kind::Tdx => 2,
+        };
+        let writer = writer.uint(2).uint(kind).uint(3).bytes(report).uint(4);
+        let writer = match path {
+            Some(path) => path.write(writer),
+            None => writer.array(0),
+        };
+        let writer = writer.uint(5);
+        let writer = match operator {
+            Some(document) => writer.bytes(document),
+            None => writer.null(),
+        };
+        let mut plaintext = writer.uint(6).bytes(feed).finish();
+        plaintext.reserve_exact(MESSAGE.saturating_sub(plaintext.len()));
+        plaintext.resize(MESSAGE.saturating_sub(TAG), 0);
+        Ok(plaintext)
     }
-    let writer = Writer::new().map(6).uint(1).bytes(statement);
-    let kind = match kind {
-        Kind::Snp => 1,
-        Kind::Tdx => 2,
-    };
-    let writer = writer.uint(2).uint(kind).uint(3).bytes(report).uint(4);
-    let writer = match path {
-        Some(path) => path.write(writer),
-        None => writer.array(0),
-    };
-    let writer = writer.uint(5);
-    let writer = match operator {
-        Some(document) => writer.bytes(document),
-        None => writer.null(),
-    };
-    let mut plaintext = writer.uint(6).bytes(feed).finish();
-    plaintext.reserve_exact(MESSAGE.saturating_sub(plaintext.len()));
-    plaintext.resize(MESSAGE.saturating_sub(TAG), 0);
-    Ok(plaintext)
 }
 
-/// Reads the plaintext of the session with this handshake hash.
-///
-/// # Errors
-/// [`Error::Broken`] for any other encoding, and when the operator document is not the statement's.
-pub(crate) fn decode(plaintext: &[u8], handshake: &Sha256) -> Result<Evidence, Error> {
-    let mut reader = Reader::new(plaintext);
-    if plaintext.len() != MESSAGE.saturating_sub(TAG) || reader.map(6)? != 6 {
-        return Err(Error::Broken);
+impl Evidence {
+    /// Reads the plaintext of the session with this handshake hash.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] for any other encoding, and when the operator document is not the statement's.
+    pub fn parse(plaintext: &[u8], handshake: &Sha256) -> Result<Self, Error> {
+        let mut reader = Reader::new(plaintext);
+        if plaintext.len() != MESSAGE.saturating_sub(TAG) || reader.map(6)? != 6 {
+            return Err(Error::Broken);
+        }
+        let statement_bytes = reader.key(1)?.bytes(MAX_STATEMENT)?;
+        let kind = match reader.key(2)?.uint()? {
+            1 => Kind::Snp,
+            2 => Kind::Tdx,
+            _ => return Err(Error::Broken),
+        };
+        let report = reader.key(3)?.bytes(MAX_REPORT)?.to_vec();
+        let path = Path::read(reader.key(4)?)?;
+        let operator = reader.key(5)?.optional(|reader| Ok(reader.bytes(MAX_OPERATOR)?.to_vec()))?;
+        let feed = reader.key(6)?.bytes(MAX_FEED)?.to_vec();
+        let statement = KeyStatement::parse(statement_bytes)?;
+        let padded = reader.rest().iter().all(|byte| *byte == 0);
+        if !padded || statement.operator != operator.as_deref().map(Sha256::of) {
+            return Err(Error::Broken);
+        }
+        let session = report_data(handshake, &Sha256::of(statement_bytes));
+        Ok(Self { report_data: batch::report_data(session, path.as_ref()), kind, report, statement, operator, feed })
     }
-    let statement_bytes = reader.key(1)?.bytes(MAX_STATEMENT)?;
-    let kind = match reader.key(2)?.uint()? {
-        1 => Kind::Snp,
-        2 => Kind::Tdx,
-        _ => return Err(Error::Broken),
-    };
-    let report = reader.key(3)?.bytes(MAX_REPORT)?.to_vec();
-    let path = Path::read(reader.key(4)?)?;
-    let operator = reader.key(5)?.optional(|reader| Ok(reader.bytes(MAX_OPERATOR)?.to_vec()))?;
-    let feed = reader.key(6)?.bytes(MAX_FEED)?.to_vec();
-    let statement = KeyStatement::parse(statement_bytes)?;
-    let padded = reader.rest().iter().all(|byte| *byte == 0);
-    if !padded || statement.operator != operator.as_deref().map(Sha256::of) {
-        return Err(Error::Broken);
-    }
-    let session = report_data(handshake, &Sha256::of(statement_bytes));
-    Ok(Evidence { report_data: batch::report_data(session, path.as_ref()), kind, report, statement, operator, feed })
 }
 
 #[cfg(test)]
@@ -156,7 +164,7 @@ mod tests {
             let statement = KeyStatement { operator: operator.map(Sha256::of), ..statement() };
             let bytes = statement.to_bytes().unwrap();
             let attestation = Attestation { kind, report, path, operator, feed };
-            let plaintext = encode(&bytes, &attestation).unwrap();
+            let plaintext = attestation.plaintext(&bytes).unwrap();
             assert_eq!(plaintext.len(), MESSAGE - TAG);
             let session = report_data(&HASH, &Sha256::of(&bytes));
             let evidence = Evidence {
@@ -167,7 +175,7 @@ mod tests {
                 operator: operator.map(<[u8]>::to_vec),
                 feed: feed.to_vec(),
             };
-            assert_eq!(decode(&plaintext, &HASH), Ok(evidence));
+            assert_eq!(Evidence::parse(&plaintext, &HASH), Ok(evidence));
         }
         let long = [0; MAX_REPORT + 1];
         let fits = Attestation { kind: Kind::Snp, report: &[], path: None, operator: None, feed: &[] };
@@ -176,7 +184,7 @@ mod tests {
             (Attestation { operator: Some(&long[..=MAX_OPERATOR]), ..fits }, MAX_OPERATOR),
             (Attestation { feed: &[0; MAX_FEED + 1], ..fits }, MAX_FEED),
         ] {
-            assert_eq!(encode(&[], &attestation), Err(Error::TooLong { limit, found: limit + 1 }));
+            assert_eq!(attestation.plaintext(&[]), Err(Error::TooLong { limit, found: limit + 1 }));
         }
     }
 
@@ -186,23 +194,23 @@ mod tests {
         let good = KeyStatement { operator: Some(Sha256::of(document)), ..statement() };
         let attestation =
             Attestation { kind: Kind::Snp, report: b"report", path: None, operator: Some(document), feed: b"feed" };
-        let plaintext = encode(&good.to_bytes().unwrap(), &attestation).unwrap();
-        assert!(decode(&plaintext, &HASH).is_ok());
-        assert!(decode(&plaintext[..plaintext.len() - 1], &HASH).is_err());
+        let plaintext = attestation.plaintext(&good.to_bytes().unwrap()).unwrap();
+        assert!(Evidence::parse(&plaintext, &HASH).is_ok());
+        assert!(Evidence::parse(&plaintext[..plaintext.len() - 1], &HASH).is_err());
         let mut padded = plaintext.clone();
         *padded.last_mut().unwrap() = 1;
-        assert_eq!(decode(&padded, &HASH), Err(Error::Broken));
+        assert_eq!(Evidence::parse(&padded, &HASH), Err(Error::Broken));
         let kind = plaintext.windows(9).position(|window| window == b"\x01\x03\x46report").unwrap();
         let mut other = plaintext.clone();
         other[kind] = 3;
-        assert_eq!(decode(&other, &HASH), Err(Error::Broken));
+        assert_eq!(Evidence::parse(&other, &HASH), Err(Error::Broken));
         // The statement's document is another, or there is none, or there should be none.
         for (said, sent) in [(good.operator, None), (None, Some(document)), (good.operator, Some(b"other".as_slice()))]
         {
             let statement = KeyStatement { operator: said, ..statement() };
             let attestation = Attestation { operator: sent, ..attestation };
-            let plaintext = encode(&statement.to_bytes().unwrap(), &attestation).unwrap();
-            assert_eq!(decode(&plaintext, &HASH), Err(Error::Broken));
+            let plaintext = attestation.plaintext(&statement.to_bytes().unwrap()).unwrap();
+            assert_eq!(Evidence::parse(&plaintext, &HASH), Err(Error::Broken));
         }
     }
 }

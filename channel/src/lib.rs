@@ -64,8 +64,8 @@
 //! Nobody makes one, and nobody prints what is said in it:
 //!
 //! ```compile_fail,E0451
-//! fn forged(session: channel::client::Verified<u8>) -> channel::client::Verified<u16> {
-//!     channel::client::Verified { acceptance: 1, session: session.session }
+//! fn forged(session: channel::client::Verified<u8>) -> channel::client::Verified<u8> {
+//!     channel::client::Verified { acceptance: 1, ..session }
 //! }
 //! ```
 //!
@@ -85,7 +85,7 @@ pub mod evidence;
 pub mod feed;
 mod noise;
 pub mod receipt;
-mod record;
+pub mod record;
 pub mod server;
 pub mod shape;
 pub mod statement;

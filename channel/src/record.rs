@@ -42,9 +42,14 @@ impl Outcome {
 }
 
 /// What can follow the content of a message.
-pub(crate) enum Mark {
+pub enum Mark {
     /// The request or reply is over; this was all of it.
-    End { outcome: Outcome, sum: [u8; 40] },
+    End {
+        /// How it ended.
+        outcome: Outcome,
+        /// The length of all of it, big-endian, and its SHA-256.
+        sum: [u8; 40],
+    },
     /// The client has enough.
     Cancel,
     /// There will be no more messages.
@@ -52,13 +57,19 @@ pub(crate) enum Mark {
 }
 
 /// A message's plaintext, taken apart.
-pub(crate) struct Message<'a> {
-    pub(crate) content: &'a [u8],
-    pub(crate) mark: Option<Mark>,
+pub struct Message<'a> {
+    /// Some more of the request or reply.
+    pub content: &'a [u8],
+    /// What follows it.
+    pub mark: Option<Mark>,
 }
 
 impl<'a> Message<'a> {
-    pub(crate) fn parse(plaintext: &'a [u8]) -> Result<Self, Error> {
+    /// Takes a plaintext apart.
+    ///
+    /// # Errors
+    /// [`Error::Broken`].
+    pub fn parse(plaintext: &'a [u8]) -> Result<Self, Error> {
         let (kind, data, rest) = record(plaintext)?;
         let (content, (kind, data, rest)) = match kind {
             DATA_TYPE if !data.is_empty() => (data, record(rest)?),
@@ -193,7 +204,8 @@ pub(crate) struct Line {
     transport: Option<Transport>,
     pub(crate) shaping: Shaping,
     started: Duration,
-    received: u64,
+    /// Messages so far.
+    pub(crate) received: u64,
 }
 
 impl Line {

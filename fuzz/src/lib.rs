@@ -47,14 +47,19 @@ macro_rules! target {
 }
 
 mod releases;
+mod session;
 
 pub use releases::{dsse, fleet, key_file, rekor_answer, rekor_config, sigstore_bundle, statement};
+pub use session::{
+    session_evidence, session_feed, session_m1, session_m2, session_m3, session_message, session_receipt,
+    session_statement,
+};
 
 /// A parser's property.
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 37] = [
+pub const PROPERTIES: [(&str, Property); 45] = [
     ("chat_request", chat_request),
     ("cmdline", cmdline),
     ("cpio", cpio),
@@ -84,6 +89,14 @@ pub const PROPERTIES: [(&str, Property); 37] = [
     ("rekor_answer", rekor_answer),
     ("rekor_config", rekor_config),
     ("request", request),
+    ("session_evidence", session_evidence),
+    ("session_feed", session_feed),
+    ("session_m1", session_m1),
+    ("session_m2", session_m2),
+    ("session_m3", session_m3),
+    ("session_message", session_message),
+    ("session_receipt", session_receipt),
+    ("session_statement", session_statement),
     ("sigstore_bundle", sigstore_bundle),
     ("snp_certificate", snp_certificate),
     ("snp_crl", snp_crl),

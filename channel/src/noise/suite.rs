@@ -12,7 +12,7 @@ use clatter::error::{CipherError, CipherResult, DhError, DhResult, KemError, Kem
 use clatter::traits::{Cipher, CryptoComponent, Dh, Hash, Kem, Rng};
 use ml_kem::{B32, Decapsulate as _, KeyExport as _, ml_kem_768};
 use sha2::Digest as _;
-use subtle::ConstantTimeEq as _;
+use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 /// Bytes of an X25519 key.
@@ -87,15 +87,15 @@ impl Dh for X25519 {
     }
 
     fn pubkey(secret: &Self::PrivateKey) -> Self::PubKey {
-        x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from(**secret)).to_bytes()
+        PublicKey::from(&StaticSecret::from(**secret)).to_bytes()
     }
 
     fn dh(secret: &Self::PrivateKey, public: &Self::PubKey) -> DhResult<Self::Output> {
-        let shared = SensitiveByteArray::new(x25519_dalek::x25519(**secret, *public));
-        match bool::from(shared.ct_eq(&[0; 32])) {
+        let shared = StaticSecret::from(**secret).diffie_hellman(&PublicKey::from(*public));
+        match shared.was_contributory() {
+            true => Ok(SensitiveByteArray::new(shared.to_bytes())),
             // clatter has no other error here.
-            true => Err(DhError::KeyGeneration),
-            false => Ok(shared),
+            false => Err(DhError::KeyGeneration),
         }
     }
 }

@@ -1,0 +1,3 @@
+//! See `fuzz::session_m3`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::session_m3);
