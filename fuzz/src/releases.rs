@@ -5,11 +5,12 @@ use log_client::dsse::{Envelope, MAX_ENVELOPE};
 use log_client::fleet::{MAX_ROW, Roster, Row};
 use log_client::keys::at_rest::AnyPublicKey;
 use log_client::keys::{PublicKey, SigningKey, SubmissionKey};
-use log_client::lifecycle::Ledger;
+use log_client::lifecycle::{Book, Changes};
 use log_client::rekor::{LogEntry, SigningConfig, Submission, TrustedRoot};
 use log_client::sigstore::Bundle;
-use log_client::statement::{Predicate, Statement};
+use log_client::statement::{Predicate, Statement, TcbMinimum};
 use measure::appraise::Time;
+use measure::snp::product::{Product, TcbVersion};
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
@@ -27,9 +28,17 @@ static KEYS: LazyLock<[PublicKey; 2]> = LazyLock::new(|| [1, 11].map(|seed| Sign
 /// An envelope that is accepted is written as it was read, and verified without harm; an entry of a log takes one index
 /// whatever it is.
 pub fn dsse(bytes: &[u8]) -> bool {
-    let mut ledger = Ledger::new(KEYS.to_vec(), NonZeroUsize::MIN);
-    let _counts = ledger.push(bytes);
-    assert_eq!(ledger.size(), 1);
+    let mut book = Book::new(KEYS.to_vec(), NonZeroUsize::MIN);
+    let _counts = book.push(bytes);
+    assert_eq!(book.ledger().size(), 1);
+    // Whatever is in the log, the next status is one that would count.
+    let tcb = TcbVersion { fmc: 0, boot_loader: 9, tee: 0, snp: 21, microcode: 72 };
+    let tcb_minimums = Some(vec![TcbMinimum { product: Product::Genoa, tcb }]);
+    if let Ok(status) = book.next_status(Time(1), 1, Changes { tcb_minimums, ..Changes::default() }) {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let envelope = Envelope::sign(status.to_bytes(), &[&key]).expect("a small status");
+        book.push(&envelope.to_bytes()).expect("a status that counts");
+    }
     let Ok(envelope) = Envelope::parse(bytes) else { return false };
     assert_eq!(envelope.to_bytes(), bytes);
     assert!(bytes.len() <= MAX_ENVELOPE);
@@ -114,7 +123,7 @@ pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
         "dsse" => {
             let key = SigningKey::from_seed(&[11; 32]);
             let signed = |kind| Envelope::sign(golden(kind), &[&key]).expect("a small statement").to_bytes();
-            ["status", "key-add"].map(signed).into()
+            ["status", "key-add", "fleet"].map(signed).into()
         }
         "fleet" => {
             let chips: String = ["1", "2", "3"].map(|digit| digit.repeat(128) + "\n").concat();

@@ -196,6 +196,15 @@ fn the_operators_page_is_true() {
     let found = Feed::parse(&fs::read(here.join("release.feed")).unwrap()).unwrap();
     assert!(found.tail.is_some() && found.consistency.is_some() && found.status.is_some());
 
+    // A P-256 key is for submissions; no verdict rests on it, and there is nothing to revoke.
+    let run = |words: &str| said(here, words, &[]);
+    assert_eq!(run("key new sub.key --algorithm p256 --passphrase-file passphrase").0, 0);
+    assert_eq!(run("log key-add recovered sub.key.pub --draft sub.json").0, 0);
+    let draft = fs::read_to_string(here.join("sub.json")).unwrap();
+    assert!(draft.contains("\"role\":\"submission\"") && draft.contains("\"name\":\"submission\""), "{draft}");
+    let (code, _, said) = run("log key-revoke recovered sub.key.pub --reason lost --draft never.json");
+    assert!(code == 2 && said.contains("expected a release key that was added") && !here.join("never.json").exists());
+
     // The directory that was left behind is a backup now: no command goes on from it.
     fs::write(here.join("release.json"), release(here, "1.1.0", 2)).unwrap();
     let page = "log status log --key root1.key --key root2.key --passphrase-file passphrase";
@@ -208,7 +217,7 @@ fn the_operators_page_is_true() {
         (draft, &[]),
         ("log submit log signed-1.json signed-3.json", &[]),
     ] {
-        let (code, _, said) = said(here, words, more);
+        let (code, _, said) = crate::said(here, words, more);
         assert!(code == 2 && said.contains("it is from a backup"), "{words}: {said}");
     }
 }
