@@ -57,7 +57,11 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     report::explain(&format!("cache {}: {caches}\n", cache.display()));
     let mut sections = Sections { times: Vec::new() };
 
-    sections.run("format", || cargo(&root, ["fmt", "--all", "--check"]))?;
+    sections.run("format", || {
+        cargo(&root, ["fmt", "--all", "--check"])?;
+        // The rest of its checks takes llama.cpp (enclave-agent/infer/README.md).
+        cargo(&root, ["fmt", "--manifest-path", "enclave-agent/infer/Cargo.toml", "--check"])
+    })?;
     sections.run("clippy", || {
         cargo(&root, ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
     })?;

@@ -8,7 +8,7 @@
 //! Nothing here has a `Debug` that shows what users wrote; [`Refusal`]'s text is for the client alone.
 
 mod answer;
-#[cfg(feature = "fake")]
+#[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod frame;
 mod request;
