@@ -8,8 +8,10 @@
 
 mod scene;
 
+use log_client::Signer;
 use log_client::dsse::Envelope;
 use log_client::edge::log::Log;
+use log_client::note::SignatureType;
 use log_client::statement::{Predicate, Statement};
 use measure::Sha256;
 use scene::{Said, Scene, said};
@@ -299,4 +301,96 @@ fn interrupted_and_out_of_room_it_goes_on() {
     assert!(!stages.exists(), "what was reproduced is removed");
     let envelope = Envelope::parse(&fs::read(scene.path("release/release.json")).unwrap()).unwrap();
     assert_eq!(done.json["release_sha256"], envelope.sha256().to_string());
+}
+
+#[test]
+#[ignore = "needs a finished build"]
+fn a_watched_log_is_reproduced_release_by_release() {
+    let scene = Scene::new();
+    let watch = || {
+        let mut command = scene.command(&[
+            "reproduce",
+            "--watch",
+            "state",
+            "--log",
+            "log",
+            "--source",
+            "bare.git",
+            "--from",
+            "measure",
+        ]);
+        command.args(scene.believing());
+        command
+    };
+    // Killed at some moment, it begins where it was.
+    let mut child = watch().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    says(&said(watch()), 0, &["1 releases of 1 entries, 1 of them new: every one was reproduced"]);
+    says(&said(watch()), 0, &["1 releases of 1 entries, 0 of them new"]);
+    // What cannot be built today stands in nobody's way, and is tried again; what is not by those believed is nothing.
+    scene.release("missing", |statement| {
+        let Predicate::Release(release) = &mut statement.predicate else { panic!() };
+        (release.version, release.commit) = ("1.2.4".parse().unwrap(), measure::Digest::new([1; 20]));
+    });
+    scene.release("next", |statement| {
+        let Predicate::Release(release) = &mut statement.predicate else { panic!() };
+        release.version = "1.2.5".parse().unwrap();
+    });
+    scene.log(b"anything");
+    says(
+        &said(watch()),
+        2,
+        &["1 releases were reproduced or not, 1 could not be: release 1.2.4", "has no commit 0101"],
+    );
+    let done: serde_json::Value = serde_json::from_slice(&fs::read(scene.path("state/done.json")).unwrap()).unwrap();
+    assert_eq!(done.as_object().unwrap().len(), 2);
+    // A log that forgets is no log.
+    fs::remove_dir_all(scene.path("log")).unwrap();
+    Log::init(&scene.path("log"), &scene.signer()).unwrap();
+    says(&said(watch()), 2, &["the log had 4 entries and now has 0"]);
+}
+
+/// Each command of docs/reproduce.md, in its order, in a checkout of the released commit. What builds begins late, and what would
+/// build twice, or for ever, is only parsed.
+#[test]
+#[ignore = "needs a finished build"]
+fn the_auditors_page_is_true() {
+    let scene = Scene::new();
+    let here = scene.path("checkout");
+    for name in ["release", "log"] {
+        symlink(scene.path(name), here.join(name)).unwrap();
+    }
+    fs::copy(scene.path("key.pub"), here.join("release.pub")).unwrap();
+    fs::copy(scene.path("passphrase"), here.join("passphrase")).unwrap();
+    let witness = Signer::new("witness.example", SignatureType::COSIGNATURE, &[7; 32]).unwrap();
+    let policy = format!("log {}\nwitness w {}\nquorum w\n", scene.signer().key(), witness.key());
+    fs::write(here.join("log.policy"), policy).unwrap();
+    // The release's proof gets the witness's signature.
+    let proof = scene.path("release/release.json.tlog-proof");
+    let text = fs::read_to_string(&proof).unwrap();
+    let (_, checkpoint) = text.split_once("\n\n").unwrap();
+    let signed = checkpoint.split_once("\n\n").unwrap().0;
+    let line = witness.sign(&format!("{signed}\n"), 1_800_000_000);
+    fs::write(&proof, format!("{text}{line}")).unwrap();
+
+    let page = include_str!("../../docs/reproduce.md");
+    let blocks = page.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0);
+    let mut ran = 0;
+    for line in blocks.flat_map(str::lines) {
+        let mut words: Vec<_> = line.strip_prefix("cargo xtask ").expect(line).split(' ').collect();
+        let only_parsed = ["--vary", "--attest", "--watch"].iter().any(|flag| words.contains(flag));
+        if only_parsed {
+            let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(&words).arg("--help").output().unwrap();
+            assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+            continue;
+        }
+        if words[0] == "reproduce" && !words.contains(&"--inputs") {
+            words.extend(["--from", "measure"]);
+        }
+        says(&scene.in_checkout(&words), 0, &[]);
+        ran += 1;
+    }
+    assert_eq!(ran, 5);
 }

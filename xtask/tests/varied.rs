@@ -2,7 +2,7 @@
 //! circumstances (see `image::result::vary`); the same comes out, tells nothing about them, and the auditor says so in the log.
 //! Run by `cargo xtask ci`.
 
-#![expect(clippy::disallowed_methods, reason = "which build and cache to test is in the environment")]
+#![expect(clippy::disallowed_methods, reason = "which cache to use is in the environment, and the released program")]
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 
 mod scene;
@@ -13,12 +13,17 @@ use image::result::{traces, vary};
 use image::tools::sandbox::{Bind, Network, Sandbox};
 use log_client::dsse::Envelope;
 use log_client::edge::directory::Directory;
+use log_client::edge::log::Log;
+use log_client::feed::{Feed, Rebuild};
 use log_client::statement::{Predicate, Rebuilt, Statement};
+use measure::Sha256;
 use scene::{Said, Scene, said};
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use verify::Bundle;
 
 fn main() -> anyhow::Result<()> {
     image::tools::sandbox::entry();
@@ -63,7 +68,10 @@ fn main() -> anyhow::Result<()> {
     fs::write(root.join("planted"), format!("made on {}", vary::HOSTNAME))?;
     ensure!(!traces::in_tree(&root, &forbidden)?.is_empty(), "a planted trace was not found");
     println!("test no_trace_of_the_build ... ok");
-    println!("3 passed, 0 failed");
+
+    quorum(&scene, entry)?;
+    println!("test two_rebuilds_satisfy_two_of_two_and_one_does_not ... ok");
+    println!("4 passed, 0 failed");
     fs::remove_dir_all(control.parent().context("a kept dist/ has a place")?)?;
     Ok(())
 }
@@ -87,4 +95,46 @@ fn extract(dist: &Dist, cache: &Path, into: &Path) -> anyhow::Result<()> {
         log: into.with_extension("log"),
     };
     sandbox.run(&mut |_line| ())
+}
+
+/// What the released `vitrine verify` says of one and of two of the auditors whom a policy lists, both of whom it asks for. `first`
+/// is the first one's statement; the second says the same.
+fn quorum(scene: &Scene, first: Vec<u8>) -> anyhow::Result<()> {
+    let payload = Envelope::parse(&first)?.unverified_payload().to_vec();
+    let second = Envelope::sign(payload, &[&scene.key("b")])?.to_bytes();
+    let (log, _) = Log::open(&scene.path("log"))?.append(std::slice::from_ref(&second))?;
+    let log = log.sign(&scene.signer())?.publish(&[])?;
+    let prove = |index| anyhow::Ok(log.directory().prove(index, log.key())?.to_string().into_bytes());
+    let rebuilds = [Rebuild { envelope: first, proof: prove(1)? }, Rebuild { envelope: second, proof: prove(2)? }];
+    let key = |name| Sha256::new(*scene.key(name).public().as_bytes());
+    let mut policy = include_str!("../../policies/strict.toml").to_owned();
+    for (from, to) in [
+        ("root-keys = []", format!("root-keys = [\"{}\", \"{}\"]", key("a"), key("b"))),
+        ("rebuilders = {}", format!("rebuilders = {{ a = \"{}\", b = \"{}\" }}", key("a"), key("b"))),
+        ("rebuilder-quorum = 1", "rebuilder-quorum = 2".to_owned()),
+        ("witnesses = \"none\"", format!("witnesses = \"\"\"log {}\nquorum none\n\"\"\"", log.key())),
+        ("split-view = \"refused\"", "split-view = \"accepted\"".to_owned()),
+    ] {
+        ensure!(policy.contains(from), "policies/strict.toml has no {from}");
+        policy = policy.replace(from, &to);
+    }
+    fs::write(scene.path("policy.toml"), policy)?;
+    let mut bundle = Bundle::parse(include_bytes!("../../docs/demo/evidence.vitrine-bundle"))?;
+    for (rebuilds, expected) in [(&rebuilds[..1], "failed"), (&rebuilds[..], "passed")] {
+        bundle.feed = Feed {
+            release: Some(fs::read(scene.path("release/release.json"))?),
+            release_proof: Some(prove(0)?),
+            rebuilds: rebuilds.to_vec(),
+            ..Feed::default()
+        };
+        fs::write(scene.path("bundle"), bundle.to_bytes()?)?;
+        let mut command = Command::new(scene.dist.join("vitrine"));
+        command.current_dir(scene.path(""));
+        command.args(["verify", "bundle", "--policy", "policy.toml", "--now", "1795392000", "--json"]);
+        let Said { stderr, json, .. } = said(command);
+        let rules = json["verdict"]["rules"].as_array().with_context(|| stderr.clone())?;
+        let rule = rules.iter().find(|rule| rule["id"] == "release.rebuilders").context("no release.rebuilders")?;
+        ensure!(rule["outcome"] == expected, "{} rebuilds: {rule}", rebuilds.len());
+    }
+    Ok(())
 }
