@@ -7,7 +7,7 @@ use crate::key::{self, PassphraseFlags};
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
 use log_client::dsse::Envelope;
-use log_client::edge::cosign::Mirror;
+use log_client::edge::cosign::{self, Mirror};
 use log_client::edge::log::Log;
 use log_client::keys::SigningKey;
 use log_client::keys::at_rest::SecretKey;
@@ -93,7 +93,11 @@ impl Attest {
         let file = std::path::absolute(&file).with_context(|| format!("resolving {}", file.display()))?;
         image::files::replace(&file, &entry)?;
         let index = match &self.log {
-            Some(dir) => Log::open(dir)?.append(&[entry])?.1.first().copied(),
+            Some(dir) => {
+                let log = Log::open(dir)?;
+                cosign::is_newest(&log, &[])?;
+                log.append(&[entry])?.1.first().copied()
+            }
             None => None,
         };
         let logged = match index {
