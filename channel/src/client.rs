@@ -289,4 +289,61 @@ mod tests {
             assert_eq!(connected.evidence(&message).map(|_| ()), expected, "{dh} {kem}");
         }
     }
+    /// Replies by someone who knows how to write them, each with one thing wrong, and the right ones beside them.
+    #[test]
+    fn replies_have_one_form() {
+        let about = About { boot_id: [1; 16], epoch: 0, models: [].into(), operator: None };
+        let guest = Identity::new(Seed::new([1; 32]), about).unwrap();
+        let (dh, kem) = static_keys(&mut Seed::new([1; 32]).into_stream()).unwrap();
+        let outcome = |shaping, messages: &[(&[u8], usize)]| {
+            let (hello, m1) = Hello::new(Seed::new([3; 32]), shaping).unwrap();
+            let (responder, _, m2) = Responder::answer(&dh, &kem, Seed::new([4; 32]), &m1).unwrap();
+            let (connected, m3) = hello.finish(&m2, Duration::ZERO).unwrap();
+            let mut transport = responder.finish(&m3).unwrap();
+            let attestation = Attestation { kind: Kind::Snp, report: &[], path: None, operator: None, feed: &[] };
+            let plaintext = attestation.plaintext(guest.statement()).unwrap();
+            let evidence = connected.evidence(&transport.seal(Content(plaintext)).unwrap()).unwrap();
+            let mut client = evidence.judge(|_| Ok::<(), ()>(())).unwrap();
+            client.request(b"question", Duration::ZERO).unwrap();
+            let mut last = Ok(None);
+            for (plaintext, size) in messages {
+                let mut content = Content::with_capacity(*size);
+                content.append(plaintext);
+                content.append_zeros(size - 16 - plaintext.len());
+                let message = transport.seal(content).unwrap();
+                last = client.receive(&message, Duration::ZERO).map(|received| received.end);
+            }
+            last
+        };
+        let hash = measure::Sha256::of(b"hi");
+        let end = |outcome: u8| [&[2, 0, 41, outcome][..], &2_u64.to_be_bytes(), hash.as_bytes()].concat();
+        let (hi, empty) = ([1, 0, 2, b'h', b'i'], &[][..]);
+        let right = [&hi[..], &end(0)].concat();
+        let [cancel, bye] = [[3, 0, 0], [4, 0, 0]];
+        let broken = Err(Error::Broken);
+        for shaping in [Shaping::Paced, Shaping::Bucket] {
+            for (messages, expected) in [
+                (&[(&right[..], 256)][..], Ok(Some(Outcome::Complete))),
+                (&[(&hi, 256), (&end(2), 256)], Ok(Some(Outcome::Failed))),
+                (&[(&hi, 256)], Ok(None)),
+                // Something after the end, or an end of something else, or what a server does not say now.
+                (&[(&right, 256), (&hi, 256)], broken),
+                (&[(&right, 256), (&end(0), 256)], broken),
+                (&[(&end(0), 256)], broken),
+                (&[(&hi, 256), (&hi, 256), (&end(0), 256)], broken),
+                (&[(&cancel, 256)], broken),
+                (&[(&bye, 256)], broken),
+                (&[(&hi, 300)], broken),
+            ] {
+                assert_eq!(outcome(shaping, messages), expected, "{shaping:?} {messages:?}");
+            }
+        }
+        // Padding and sizes.
+        let paced = |count: usize| [&[(&right[..], 256)][..], &vec![(empty, 256); count]].concat();
+        assert_eq!(outcome(Shaping::Paced, &paced(19)), Ok(None));
+        assert_eq!(outcome(Shaping::Paced, &paced(20)), broken);
+        assert_eq!(outcome(Shaping::Paced, &[(&hi, 1024)]), broken);
+        assert_eq!(outcome(Shaping::Bucket, &[(&hi, 1024)]), Ok(None));
+        assert_eq!(outcome(Shaping::Bucket, &[(empty, 256)]), broken);
+    }
 }
