@@ -295,13 +295,18 @@ impl<'a> Reader<'a> {
             records.first().is_some_and(|(first, _)| *first < prefix)
                 && records.last().is_some_and(|(last, _)| *last > prefix)
         };
-        let mut page = self.page.filter(|_| covers(&self.records)).unwrap_or(guess);
-        // To the last page that begins before it, or the first.
-        while page.checked_add(1).is_some_and(|next| next < pages) && self.begins(page.saturating_add(1))? < prefix {
-            page = page.saturating_add(1);
-        }
-        while page > 0 && self.begins(page)? >= prefix {
-            page = page.saturating_sub(1);
+        let known = self.page.filter(|_| covers(&self.records));
+        let mut page = known.unwrap_or(guess);
+        // To the last page that begins before it, or the first. Many are looked up in ascending order: the page that is in
+        // memory is likely to be the one, and is not left to find that out.
+        if known.is_none() {
+            while page.checked_add(1).is_some_and(|next| next < pages) && self.begins(page.saturating_add(1))? < prefix
+            {
+                page = page.saturating_add(1);
+            }
+            while page > 0 && self.begins(page)? >= prefix {
+                page = page.saturating_sub(1);
+            }
         }
         let mut found = Vec::new();
         while page < pages {
