@@ -155,6 +155,10 @@ fn every_step_lets_pass_and_refuses() {
         .unwrap();
     scene.commit();
     scene.refuses(&["measure"], "root volume");
+    let (before, after) = lock.split_once("[[stage]]\nname = \"client\"").unwrap();
+    let after = after.split_once("[[stage]]").unwrap().1;
+    fs::write(scene.path("measurements.lock"), format!("{before}[[stage]]{after}")).unwrap();
+    scene.refuses(&["measure"], "stage client");
     fs::write(scene.path("measurements.lock"), lock).unwrap();
     scene.commit();
 
