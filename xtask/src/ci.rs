@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const TEST_COMMAND: &str = "cargo xtask ci";
 
 /// Tests that need a finished build or what was fetched, by package, in the order they run.
-const IMAGE_TESTS: [(&str, &str); 11] = [
+const IMAGE_TESTS: [(&str, &str); 12] = [
     ("verify", "real"),
     ("image", "oracles"),
     ("xtask", "oracles"),
@@ -30,6 +30,7 @@ const IMAGE_TESTS: [(&str, &str); 11] = [
     ("xtask", "planted"),
     ("xtask", "interrupted"),
     ("xtask", "reproduce"),
+    ("xtask", "gate"),
     ("xtask", "varied"),
 ];
 
