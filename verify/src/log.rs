@@ -159,13 +159,8 @@ impl<'a> Log<'a> {
         let (size, root) = (seen.checkpoint.size, seen.checkpoint.root);
         let found = root_with_tail(&leaf_hash(entry), (proof.index, size), &proof.hashes, behind);
         let observed = format!("{} entries behind entry {} of {size}", tail.entries.len(), proof.index);
-        match found {
-            Ok(found) if found == root => passed(TAIL, observed),
-            Ok(_) => {
-                Finding::failed(TAIL, observed, "", "with them the tree has another root: some are missing or others")
-            }
-            Err(error) => Finding::failed(TAIL, observed, "", error.to_string()),
-        }
+        let reason = "with them the tree has another root: some are missing or others";
+        Finding::of(TAIL, found == Ok(root), observed, "", reason)
     }
 }
 

@@ -41,13 +41,16 @@ pub(super) fn fill(flags: &Flags, log: &Mirror, given: Feed, report: Option<&[u8
     let roster = flags.roster.as_deref().map(roster).transpose()?;
     let chip = match (&roster, report) {
         (Some(roster), Some(report)) => Some((roster, chip(report)?)),
-        _ => None,
+        (Some(_), None) => bail!("--roster is for SEV-SNP reports: a quote names no chip"),
+        (None, _) => None,
     };
     // What was there is what was proved before now.
     let earlier = if flags.proof.is_some() { None } else { given.earlier_proof };
     let earlier = earlier.or(given.release_proof).map(|bytes| Proof::parse(&bytes)).transpose()?;
     let besides = Besides { chip, earlier_proof: earlier.as_ref(), tail: flags.tail };
-    let feed = snapshot.feed(which, &besides, witnesses)?;
+    let mut feed = snapshot.feed(which, &besides, witnesses)?;
+    // It holds as long as the roster does.
+    feed.fleet_row = feed.fleet_row.or(given.fleet_row);
     let same = given.release.is_none() || given.release == feed.release;
     ensure!(same, "the log has another release of this version");
     Ok(feed)
