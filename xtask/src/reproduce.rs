@@ -140,7 +140,10 @@ fn one(
     terminal.done("source", &checked, since.elapsed());
     let checkout = match inputs(published, &root)? {
         Ok(checkout) => checkout,
-        Err(reason) => return Ok(no(reason)),
+        Err(reason) => {
+            place.end(how.keep)?;
+            return Ok(no(reason));
+        }
     };
     if how.inputs {
         place.end(how.keep)?;

@@ -401,8 +401,7 @@ fn crate_version(scene: &Scene) -> anyhow::Result<()> {
     let plant: Plant<'_> = &|output, _| edit(&output.join("enclave-agent"), |bytes| flipped(bytes, 70_000));
     let cause = "different input: crate ";
     let expected = named(Stage::Guest, "guest", "enclave-agent", Kind::Bytes, cause);
-    let found =
-        check(scene, "crate", &checkout, &[Stage::Initrd], Some((Stage::Guest, plant)), &expected)?;
+    let found = check(scene, "crate", &checkout, &[Stage::Initrd], Some((Stage::Guest, plant)), &expected)?;
     let change = found.inputs.iter().find(|change| change.name == old.name).context("the crate")?;
     ensure!(change.new.as_ref().map(ToString::to_string).as_deref() == Some("99.0.0"), "{change:?}");
     ensure!(found.unexplained().count() == 0, "{found:#?}");

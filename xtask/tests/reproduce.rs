@@ -260,7 +260,9 @@ fn what_differs_is_named() {
         (&first["artifact"], &first["kind"], &first["stage"]),
         (&"initrd".into(), &"bytes".into(), &"initrd".into())
     );
-    assert!(Path::new(differs.json["dist"].as_str().unwrap()).join("initrd").exists(), "what differs is kept");
+    let kept = Path::new(differs.json["dist"].as_str().unwrap());
+    assert!(kept.join("initrd").exists(), "what differs is kept");
+    fs::remove_dir_all(kept.parent().unwrap()).unwrap();
 }
 
 #[test]
