@@ -84,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         passed += 1;
         anyhow::Ok(())
     };
+    test("two commits", &|_| commits())?;
     test("nothing", &nothing)?;
     for (name, edit, expected) in in_the_root() {
         let planted = |scene: &Scene| {
@@ -285,6 +286,17 @@ fn in_other_outputs() -> Vec<(&'static str, Stage, InOutput, Named)> {
             unmeasured(measured(dist::COMMAND_LINE, Some("panic"), Kind::Order, "another order")),
         ),
     ]
+}
+
+/// Without a build, of this checkout.
+fn commits() -> anyhow::Result<()> {
+    for (new, code, expected) in [("HEAD", 0, "no difference"), ("no such commit", 2, "neither a file nor a commit")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["diff", "HEAD", new]).output()?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        ensure!(output.status.code() == Some(code) && said.contains(expected), "{new}: {said}");
+    }
+    Ok(())
 }
 
 fn nothing(scene: &Scene) -> anyhow::Result<()> {
