@@ -1,15 +1,11 @@
 //! The circumstances of a varied build, told by a script in place of the build.
 
-#![expect(clippy::disallowed_methods, reason = "makes a repository")]
-
 use image::result::vary;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
 
 const SCRIPT: &str = r#"#!/bin/sh
 test "$1 $2 $3" = "build --no-cache --out" || exit 3
-test ! -e untracked -a ! -e .git || exit 4
 mkdir "$4" || exit 5
 {
     uname -n; id -u; umask; nproc; echo "$TZ"
@@ -34,16 +30,11 @@ fn told(files: &[(&str, &str)]) -> anyhow::Result<String> {
     fs::write(path("xtask"), SCRIPT)?;
     fs::set_permissions(path("store"), fs::Permissions::from_mode(0o755))?;
     let checkout = path("checkout");
-    fs::write(checkout.join("untracked"), "")?;
     for (name, text) in files {
         fs::write(checkout.join(name), text)?;
     }
     fs::set_permissions(checkout.join("a-tool"), fs::Permissions::from_mode(0o755))?;
     std::os::unix::fs::symlink("a-file", checkout.join("link"))?;
-    let git = |arguments: &[&str]| Command::new("git").args(arguments).current_dir(&checkout).status().unwrap();
-    assert!(git(&["init", "--quiet"]).success());
-    let names: Vec<&str> = files.iter().map(|(name, _text)| *name).collect();
-    assert!(git(&[&["add", "link"], &names[..]].concat()).success());
 
     let varied = vary::build(&checkout, &path("xtask"), &path("store"), &path("scratch"))?;
     Ok(fs::read_to_string(varied.dist.join("told"))?)

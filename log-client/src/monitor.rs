@@ -3,8 +3,8 @@
 //! [`State::look`] asks for files and changes the state; it neither writes nor tells anybody. Whoever calls it stores the
 //! state, with the alarms in it, before delivering them: so none is lost, and one may come twice, with the same id.
 //!
-//! The log is one of ours, every entry of which is looked at ([`entries`]), or a Rekor v2 log, in which only the entries
-//! by one key are ([`rekor`]).
+//! The log is one of ours, every entry of which is looked at (`entries`), or a Rekor v2 log, in which only the entries
+//! by one key are (`rekor`).
 
 mod alarm;
 mod entries;

@@ -216,7 +216,7 @@ mod tests {
             (b"abc".into(), b"abd".into(), 2, Cause::Unexplained),
             (b"abc".into(), b"ab".into(), 2, Cause::Unexplained),
             (long(b"1"), long(b"2"), CHUNK as u64 + 7, Cause::Unexplained),
-            (b"in /home/ann/src here".into(), b"in /home/bob/src here".into(), 9, Cause::EmbeddedPath),
+            (b"in /srv/ann/src here".into(), b"in /srv/bob/src here".into(), 8, Cause::EmbeddedPath),
             (b"a/b".into(), b"a/c".into(), 2, Cause::Unexplained),
             (b"built 2026-11-23.".into(), b"built 2026-11-24.".into(), 15, Cause::Timestamp),
             (b"built Nov 23 2026 10:04:30".into(), b"built Nov 23 2026 10:05:30".into(), 22, Cause::Timestamp),

@@ -9,7 +9,7 @@
 //! | `tree` | the text of a checkpoint over all entries there are: what may be signed next |
 //! | `signed` | the last checkpoint that was signed, with the log's signature only |
 //! | `lock` | locked by whoever writes |
-//! | `leafidx/` | where each entry is: derived from the tiles ([`super::index`]) |
+//! | `leafidx/` | where each entry is: derived from the tiles (`super::index`) |
 //! | `tmp/` | files that are not finished |
 //!
 //! Entries are on the disk before `tree` names them, `tree` before a signature is made, the signature before anybody
