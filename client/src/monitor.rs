@@ -197,7 +197,7 @@ fn watch_once(flags: &Flags, store: &Store, state: &mut State, watch: &Watch<'_>
                 reason: format!("{told} new alarms, {pending} not told yet, {standing} standing, {read}{cut_short}"),
                 text: String::new(),
                 payload: serde_json::json!({
-                    "alarms": told, "pending": pending, "standing": state.standing(), "size": state.size(), "root": state.root(),
+                    "alarms": told, "pending": pending, "standing": state.standing(), "size": state.size(), "root_sha256": state.root(),
                 }),
             })
         }

@@ -57,6 +57,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let caches = format!("downloads {}, stages {}", warmth(STORE), warmth(STAGES));
     report::explain(&format!("cache {}: {caches}\n", cache.display()));
     let mut sections = Sections { times: Vec::new() };
+    // What is missing is better said now than after hours.
+    let engines = flags.full.then(|| engines(&cache)).transpose()?;
 
     sections.run("format", || {
         cargo(&root, ["fmt", "--all", "--check"])?;
@@ -113,8 +115,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         })?;
     }
     sections.run("clean tree", || unchanged(&root))?;
-    if flags.full {
-        sections.run("other implementations", || other_implementations(&root, &engines(&cache)?))?;
+    if let Some(engines) = engines {
+        sections.run("other implementations", || other_implementations(&root, &engines))?;
     }
 
     let total: Duration = sections.times.iter().map(|(_, took)| *took).sum();

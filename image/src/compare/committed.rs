@@ -175,7 +175,7 @@ fn needed(stage: Stage) -> BTreeSet<Stage> {
         Stage::Initrd => &[Stage::Kernel, Stage::Guest],
         Stage::Rootfs => &[Stage::Packages, Stage::Guest],
         Stage::Disk => &[Stage::Rootfs],
-        Stage::Measure => &[Stage::Initrd, Stage::Model, Stage::Disk],
+        Stage::Measure => &[Stage::Client, Stage::Initrd, Stage::Model, Stage::Disk],
     };
     earlier.iter().flat_map(|stage| needed(*stage)).chain([stage]).collect()
 }
