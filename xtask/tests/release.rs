@@ -151,6 +151,14 @@ fn released_and_verified_offline() {
     };
     assert_eq!(two.counter, 2);
 
+    // Releases are compared like builds, but for a file that is not the released one.
+    let (one, two) = (scene.text("one"), scene.text("two/release.json"));
+    let (code, said) = scene.xtask(&["diff", &one, &two]);
+    assert_eq!(code, 0, "{said}");
+    fs::write(scene.path("two/cmdline"), "tampered").unwrap();
+    let (code, said) = scene.xtask(&["diff", &one, &two]);
+    assert!(code == 2 && said.contains("two/cmdline: the release names a file with sha256"), "{said}");
+
     // Under root keys, a release that no key in force has signed is refused before it is in the log.
     let size = Log::open(&scene.path("log")).unwrap().tree().size;
     let rules = ["log", "rules", &scene.text("log"), "--root-key", &scene.text("key.pub"), "--root-quorum", "1"];
