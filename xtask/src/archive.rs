@@ -49,8 +49,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         Ok(published) => published,
         Err(reason) => return Ok(no(format!("{} is not believed: {reason}", flags.release))),
     };
-    if let Err(reason) = published.files()? {
-        return Ok(no(reason));
+    if let Err(mismatch) = published.files()? {
+        return Ok(no(mismatch.reason));
     }
     let cache = workspace::cache()?;
     let out = std::path::absolute(&flags.out).with_context(|| format!("resolving {}", flags.out.display()))?;
@@ -71,7 +71,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         Ok(fresh) => fresh,
         Err(reason) => bail!("the source of release {}: {reason}", release.version),
     };
-    terminal.done("source", &fresh.checked, since.elapsed());
+    terminal.done("source", &fresh.checked.to_string(), since.elapsed());
     let lock = Artifact::of(&fresh.root.join(LOCK))?.sha256;
     if lock != release.lock_sha256 {
         return Ok(no(format!(

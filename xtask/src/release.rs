@@ -1,6 +1,6 @@
 //! `cargo xtask release`: signs what `dist/` is, enters it in the log, and writes the release with its proof.
 
-mod statement;
+pub(crate) mod statement;
 
 use crate::key::{self, PassphraseFlags};
 use crate::log::OthersFlags;

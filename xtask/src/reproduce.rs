@@ -3,13 +3,17 @@
 mod attest;
 mod outcome;
 pub(crate) mod published;
+mod says;
 pub(crate) mod source;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use crate::fetch::MirrorFlags;
 use crate::report::{self, Answer, Terminal};
 use crate::{build, workspace};
 use anyhow::{Context as _, bail, ensure};
+use attest::Found;
 use image::files::remove_tree;
 use image::inputs::fetch::Mirrors;
 use image::inputs::lock::LOCK;
@@ -21,6 +25,7 @@ use image::pipeline::stage::{Cache, STAGES, Stage};
 use image::progress::Progress as _;
 use image::result::reproduce::{chain, chain_of_lock};
 use image::result::{archive, vary};
+use log_client::statement::Subject;
 use outcome::{Outcome, Rebuild};
 use published::{BelieveFlags, Published};
 use serde_json::json;
@@ -50,7 +55,7 @@ pub(crate) struct Flags {
     attest: attest::AttestFlags,
 
     /// Reproduce every release of --log that this directory does not say was reproduced before; it is made if it is not there.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["release", "inputs"], requires = "log")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["release", "inputs", "from"], requires = "log")]
     watch: Option<PathBuf>,
 
     /// Look again so many seconds after each look, until the process is ended; without it, look once.
@@ -104,53 +109,85 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let release = whole.map(|dir| dir.join(archive::RELEASE));
     let release = release.as_deref().map_or(Ok(what), |path| path.to_str().context("the path is not UTF-8"))?;
     match Published::find(release, flags.believe.log.as_ref(), &believed)? {
-        Ok(published) => one(&published, &flags.how, whole, attest.as_ref()),
+        Ok(published) => one(&published, &flags.how, whole, attest.as_ref(), &workspace::cache()?),
         Err(reason) => Ok(no(format!("{what} is not believed: {reason}"))),
     }
 }
 
-/// Reproduces one release.
+/// Reproduces one release. What was found is attested last, when the answer is certain.
 fn one(
     published: &Published,
     how: &How,
     whole: Option<&Path>,
     attest: Option<&attest::Attest>,
+    cache: &Path,
 ) -> anyhow::Result<Answer> {
     let started = Instant::now();
+    let (mut answer, found) = find(published, how, whole, attest.is_some(), cache)?;
+    if let Some(attest) = attest {
+        let found = found.context("--attest: only a full reproduction is attested")?;
+        let attested = attest.write(published, found, started.elapsed())?;
+        answer.text += &format!("{}\n", attested.text);
+        answer.payload["attested"] = attested.payload;
+    }
+    Ok(answer)
+}
+
+/// The answer, and what there is to attest: nothing if nothing was to be built.
+fn find(
+    published: &Published,
+    how: &How,
+    whole: Option<&Path>,
+    attested: bool,
+    cache: &Path,
+) -> anyhow::Result<(Answer, Option<Found>)> {
+    let started = Instant::now();
     let terminal = Terminal::new();
+    let unbuilt = |Mismatch { subject, reason }| (no(reason), Some(Found::unbuilt(subject)));
     let release = &published.release;
     let there = match published.files()? {
         Ok(there) => there.len(),
-        Err(reason) => return Ok(no(reason)),
+        Err(mismatch) => return Ok(unbuilt(mismatch)),
     };
     let said = format!("{}, entry {} of {}, {there} files as signed", release.version, published.index, published.log);
     terminal.done("release", &said, started.elapsed());
 
-    let cache = workspace::cache()?;
-    let place = Place::new(&cache, published)?;
+    let place = Place::new(cache, published)?;
     let since = Instant::now();
     let source = match (whole, &how.source) {
         (Some(dir), None) => Source::new(dir.join(archive::SOURCE).to_str()),
         (_, source) => Source::new(source.as_deref()),
     }?;
-    let Fresh { root, checked, .. } = match source.take(&release.commit, &place.fresh()?, false)? {
+    let fresh = match source.take(&release.commit, &place.fresh()?, false)? {
         Ok(fresh) => fresh,
         Err(reason) => bail!("the source of release {}: {reason}", release.version),
     };
-    terminal.done("source", &checked, since.elapsed());
-    let checkout = match inputs(published, &root)? {
+    let Fresh { root, checked, .. } = &fresh;
+    terminal.done("source", &checked.to_string(), since.elapsed());
+    if attested && !checked.is_the_commit() {
+        place.end(how.keep)?;
+        bail!("--attest: expected the source of commit {}; {checked}; name a git --source", release.commit);
+    }
+    let checkout = match inputs(published, root)? {
         Ok(checkout) => checkout,
-        Err(reason) => {
+        Err(mismatch) => {
             place.end(how.keep)?;
-            return Ok(no(reason));
+            return Ok(unbuilt(mismatch));
         }
     };
     if how.inputs {
         place.end(how.keep)?;
-        let reason =
+        let mut reason =
             format!("release {} follows from its source, as far as hashes tell; nothing was built", release.version);
-        let payload = json!({ "version": release.version.to_string(), "commit": release.commit, "built": false });
-        return Ok(Answer { yes: true, text: format!("INPUTS MATCH  {reason}\n"), reason, payload });
+        let source_checked = checked.is_the_commit();
+        if !source_checked {
+            reason += &format!("; the source was not checked against commit {}", release.commit);
+        }
+        let word = if source_checked { "INPUTS MATCH" } else { "INPUTS OF AN UNCHECKED SOURCE MATCH" };
+        let payload = json!({
+            "version": release.version.to_string(), "commit": release.commit, "source_checked": source_checked, "built": false,
+        });
+        return Ok((Answer { yes: true, text: format!("{word}  {reason}\n"), reason, payload }, None));
     }
 
     let mut mirrors = how.mirrors.apply(Mirrors::new(&checkout.request))?;
@@ -158,36 +195,38 @@ fn one(
         mirrors.directories.insert(0, dir.to_path_buf());
         mirrors.offline = true;
     }
-    let store = Store::open(&cache)?;
+    let store = Store::open(cache)?;
     build::fetch(&checkout, &store, &mirrors, &terminal)?;
 
     let since = Instant::now();
     let rebuild = match how.vary {
-        true => varied(&root, &cache, &place)?,
-        false => plain(&checkout, how.from, &store, &cache, &place, &terminal)?,
+        true => varied(root, cache, &place)?,
+        false => plain(&checkout, how.from, &store, cache, &place, &terminal)?,
     };
     let build_seconds = since.elapsed();
     terminal.done("build", &rebuild.dist.display().to_string(), build_seconds);
-    let outcome = Outcome::of(published, &checkout, rebuild, &cache, &place)?;
+    let outcome = Outcome::of(published, &fresh, rebuild, cache, &place.path)?;
     report::explain(&outcome.lines());
-    let took = started.elapsed();
-    let attested = attest.map(|attest| attest.write(published, &outcome, took)).transpose()?;
+    let answer = outcome.answer(published, started.elapsed(), build_seconds)?;
     place.end(how.keep || !outcome.is_reproduced())?;
-    let mut answer = outcome.answer(published, took, build_seconds)?;
-    if let Some(attested) = attested {
-        answer.text += &format!("{}\n", attested.text);
-        answer.payload["attested"] = attested.payload;
-    }
-    Ok(answer)
+    Ok((answer, Some(outcome.found())))
+}
+
+/// Why a release cannot come out of its source, before anything is built.
+pub(crate) struct Mismatch {
+    /// What there is instead of what was signed.
+    pub(crate) subject: Subject,
+    pub(crate) reason: String,
 }
 
 /// What goes into the build of a release, if it is what the release says.
-fn inputs(published: &Published, root: &Path) -> anyhow::Result<Result<Checkout, String>> {
+fn inputs(published: &Published, root: &Path) -> anyhow::Result<Result<Checkout, Mismatch>> {
     let (since, terminal) = (Instant::now(), Terminal::new());
     let (expected, found) = (published.release.lock_sha256, Artifact::of(&root.join(LOCK))?.sha256);
+    let mismatch = |reason| Ok(Err(Mismatch { subject: Subject::new(LOCK, found), reason }));
     if found != expected {
         let commit = published.release.commit;
-        return Ok(Err(format!("{LOCK} of commit {commit}: the release has sha256 {expected}, found {found}")));
+        return mismatch(format!("{LOCK} of commit {commit}: the release has sha256 {expected}, found {found}"));
     }
     let checkout = Checkout::read(root)?;
     let packages = checkout.lock.packages.len();
@@ -203,7 +242,7 @@ fn inputs(published: &Published, root: &Path) -> anyhow::Result<Result<Checkout,
     }
     if let Some(first) = broken.first() {
         let more = if broken.len() > 1 { format!(" (and {} more)", broken.len() - 1) } else { String::new() };
-        return Ok(Err(format!("the source does not give the inputs of the release: {first}{more}")));
+        return mismatch(format!("the source does not give the inputs of the release: {first}{more}"));
     }
     let said = format!("every input of {} stages is that of {whence}", Stage::ALL.len());
     terminal.done("inputs", &said, since.elapsed());

@@ -20,13 +20,13 @@ use std::path::Path;
 const MAX_TOOLCHAIN: u64 = 4096;
 
 /// What is not in the build's manifest.
-pub(super) struct Facts<'a> {
-    pub(super) version: Version,
-    pub(super) tee: Tee,
-    pub(super) commit: Sha1,
-    pub(super) not_after: Time,
-    pub(super) root: &'a Path,
-    pub(super) dist: &'a Path,
+pub(crate) struct Facts<'a> {
+    pub(crate) version: Version,
+    pub(crate) tee: Tee,
+    pub(crate) commit: Sha1,
+    pub(crate) not_after: Time,
+    pub(crate) root: &'a Path,
+    pub(crate) dist: &'a Path,
 }
 
 /// The releases in the log, by whoever signed them, oldest first.
@@ -66,7 +66,16 @@ pub(super) fn next(
     Ok(Err(format!("the log has version {} already; a release must be newer", release.version)))
 }
 
-fn statement(facts: &Facts<'_>, manifest: &Manifest, counter: u64, not_after: Time) -> anyhow::Result<Statement> {
+/// What a release of this build says, if it is the one with this counter.
+///
+/// # Errors
+/// When the build cannot be started on that TEE, or a file of it cannot be read.
+pub(crate) fn statement(
+    facts: &Facts<'_>,
+    manifest: &Manifest,
+    counter: u64,
+    not_after: Time,
+) -> anyhow::Result<Statement> {
     let boot = manifest.boot(facts.tee)?;
     let policy = |product| LaunchPolicy { product, policy: GuestPolicy(SNP_POLICY) };
     let release = Release {
@@ -86,9 +95,13 @@ fn statement(facts: &Facts<'_>, manifest: &Manifest, counter: u64, not_after: Ti
         snp: boot.snp.source().clone(),
         launch_policies: Product::ALL.into_iter().map(policy).collect(),
     };
-    let subject = |name: &String| Ok(Subject::new(name, Artifact::of(&facts.dist.join(name))?.sha256));
-    let subjects = files(manifest).iter().map(subject).collect::<anyhow::Result<_>>()?;
-    Ok(Statement::new(subjects, Predicate::Release(Box::new(release)))?)
+    Ok(Statement::new(subjects(manifest, facts.dist)?, Predicate::Release(Box::new(release)))?)
+}
+
+/// The files of a build, hashed.
+pub(crate) fn subjects(manifest: &Manifest, dist: &Path) -> anyhow::Result<Vec<Subject>> {
+    let subject = |name: &String| Ok(Subject::new(name, Artifact::of(&dist.join(name))?.sha256));
+    files(manifest).iter().map(subject).collect()
 }
 
 /// The files of a build: what its manifest names, the manifest itself, and how it was made.

@@ -1,7 +1,6 @@
 //! Saying in public what a reproduction found.
 
 use super::How;
-use super::outcome::Outcome;
 use super::published::Published;
 use crate::key::{self, PassphraseFlags};
 use crate::workspace;
@@ -11,7 +10,7 @@ use log_client::edge::cosign::{self, Mirror};
 use log_client::edge::log::Log;
 use log_client::keys::SigningKey;
 use log_client::keys::at_rest::SecretKey;
-use log_client::statement::{Predicate, Rebuild, RebuildHost, Rebuilt, Statement};
+use log_client::statement::{Predicate, Rebuild, RebuildHost, Rebuilt, Statement, Subject};
 use measure::Sha256;
 use serde_json::json;
 use std::path::PathBuf;
@@ -35,9 +34,26 @@ pub(super) struct AttestFlags {
 
 /// Who says it, and where.
 pub(super) struct Attest {
-    key: SigningKey,
-    log: Option<PathBuf>,
-    file: Option<PathBuf>,
+    pub(super) key: SigningKey,
+    pub(super) log: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
+}
+
+/// What there is to say.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// What came out; if nothing was built, what kept it from being built.
+    pub(super) subjects: Vec<Subject>,
+    /// What was made different on purpose.
+    pub(super) variations: Vec<String>,
+    pub(super) outcome: Rebuilt,
+}
+
+impl Found {
+    /// Nothing was built, for it cannot give the release.
+    pub(super) fn unbuilt(subject: Subject) -> Self {
+        Self { subjects: vec![subject], variations: Vec::new(), outcome: Rebuilt::Differs }
+    }
 }
 
 /// What was said.
@@ -70,9 +86,9 @@ impl AttestFlags {
 
 impl Attest {
     /// Signs, writes and logs.
-    pub(super) fn write(&self, published: &Published, outcome: &Outcome, took: Duration) -> anyhow::Result<Attested> {
+    pub(super) fn write(&self, published: &Published, found: Found, took: Duration) -> anyhow::Result<Attested> {
         let release = &published.release;
-        let mut variations: Vec<_> = outcome.rebuild.varied.iter().map(|axis| axis.name.to_owned()).collect();
+        let Found { subjects, mut variations, outcome } = found;
         variations.truncate(log_client::statement::MAX_VARIATIONS);
         let workspace::Host { distribution, kernel, cpu } = workspace::host()?;
         let rebuild = Rebuild {
@@ -84,9 +100,9 @@ impl Attest {
             seconds: took.as_secs(),
             host: RebuildHost { distribution, kernel, cpu },
             variations,
-            outcome: if outcome.is_reproduced() { Rebuilt::Reproduced } else { Rebuilt::Differs },
+            outcome,
         };
-        let statement = Statement::new(outcome.subjects.clone(), Predicate::Rebuild(rebuild))?;
+        let statement = Statement::new(subjects, Predicate::Rebuild(rebuild))?;
         let envelope = Envelope::sign(statement.to_bytes(), &[&self.key])?;
         let entry = envelope.to_bytes();
         let file = self.file.clone().unwrap_or_else(|| format!("rebuild-{}.json", release.version).into());

@@ -1,16 +1,18 @@
 //! What came out of a reproduction, against what was released.
 
-use super::Place;
+use super::attest::Found;
 use super::published::Published;
+use super::says::{Otherwise, otherwise};
+use super::source::Fresh;
+use crate::release::statement;
 use crate::report::Answer;
 use anyhow::Context as _;
 use image::compare::{Build, Difference, Provenance, compare};
-use image::pipeline::build::Checkout;
 use image::pipeline::dist;
-use image::pipeline::measured::{Artifact, MEASUREMENTS_LOCK, Manifest, Measurements};
+use image::pipeline::measured::{MEASUREMENTS_LOCK, Manifest, Measurements};
 use image::pipeline::stage::{Cache, Record, Stage};
 use image::result::vary::Axis;
-use log_client::statement::Subject;
+use log_client::statement::{Rebuilt, Subject};
 use measure::Sha256;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -37,11 +39,15 @@ pub(super) struct Rebuild {
 /// Whether the release came out.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    pub(super) rebuild: Rebuild,
+    rebuild: Rebuild,
     /// What came out, file by file.
-    pub(super) subjects: Vec<Subject>,
+    subjects: Vec<Subject>,
     /// Files that are not as signed, with what was signed.
     wrong: Vec<(Subject, Sha256)>,
+    /// What else is signed and not so.
+    otherwise: Vec<Otherwise>,
+    /// Whether the source is known to be the commit.
+    source_checked: bool,
     records: Vec<Record>,
     /// What each stage left when the release was built, as far as is known.
     released: BTreeMap<Stage, Sha256>,
@@ -52,46 +58,63 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Hashes what was built, and looks for what differs.
+    /// Hashes what was built, and looks for what differs: in the files, and in what else is signed, which clients believe.
+    /// `cache` and `place` have the stages of earlier builds and of this one.
     pub(super) fn of(
         published: &Published,
-        checkout: &Checkout,
+        source: &Fresh,
         rebuild: Rebuild,
         cache: &Path,
-        place: &Place,
+        place: &Path,
     ) -> anyhow::Result<Self> {
         let (manifest, records) = dist::read(&rebuild.dist)?;
-        let (mut subjects, mut wrong) = (Vec::new(), Vec::new());
-        for signed in &published.statement.subjects {
-            let path = rebuild.dist.join(&signed.name);
-            // What did not come out at all is as wrong as it gets: nothing has the digest of no bytes but an empty file.
-            let found = if path.exists() { Artifact::of(&path)?.sha256 } else { Sha256::of(b"") };
-            subjects.push(Subject::new(signed.name.as_str(), found));
-            if found != signed.digest.sha256 || !path.exists() {
-                wrong.push((Subject::new(signed.name.as_str(), found), signed.digest.sha256));
-            }
-        }
+        let Published { statement: signed, release, .. } = published;
+        let subjects = statement::subjects(&manifest, &rebuild.dist)?;
+        let signed_so = |file: &Subject| signed.subject(&file.name).filter(|signed| *signed != file.digest.sha256);
+        let wrong: Vec<_> = subjects.iter().filter_map(|file| Some((file.clone(), signed_so(file)?))).collect();
+        let otherwise = otherwise(signed, release, &manifest, &source.root, &rebuild.dist)?;
         let released = match published.with_stages() {
             Some(dir) => dist::records(dir)?.into_iter().map(|record| (record.stage, record.output)).collect(),
             None => {
-                let measurements = Measurements::read(&checkout.root.join(MEASUREMENTS_LOCK))?;
+                let measurements = Measurements::read(&source.root.join(MEASUREMENTS_LOCK))?;
                 measurements.stage.iter().map(|stage| (stage.name, stage.output)).collect()
             }
         };
         let (mut differences, mut first) = (Vec::new(), None);
-        if let (false, Some(dir)) = (wrong.is_empty(), published.whole()) {
+        // A release that leaves out a file of the build is no build to compare with.
+        let whole = subjects.iter().all(|file| signed.subject(&file.name).is_some());
+        if let (false, Some(dir)) = (wrong.is_empty(), published.whole().filter(|_| whole)) {
             let old = Build::open(dir, Some(&Cache::new(cache)))?;
-            let new = Build::open(&rebuild.dist, Some(&Cache::new(&place.path)))?;
+            let new = Build::open(&rebuild.dist, Some(&Cache::new(place)))?;
             let comparison = compare(&old, &new).context("comparing the release with what was built")?;
             first = comparison.first().cloned();
             differences = comparison.differences;
         }
-        Ok(Self { rebuild, subjects, wrong, records, released, differences, first, manifest })
+        let source_checked = source.checked.is_the_commit();
+        Ok(Self {
+            rebuild,
+            subjects,
+            wrong,
+            otherwise,
+            source_checked,
+            records,
+            released,
+            differences,
+            first,
+            manifest,
+        })
     }
 
-    /// Whether every file is the release's.
+    /// Whether every file is the release's, and everything that it says is so.
     pub(super) fn is_reproduced(&self) -> bool {
-        self.wrong.is_empty()
+        self.wrong.is_empty() && self.otherwise.is_empty()
+    }
+
+    /// What there is to attest.
+    pub(super) fn found(self) -> Found {
+        let variations = self.rebuild.varied.iter().map(|axis| axis.name.to_owned()).collect();
+        let outcome = if self.is_reproduced() { Rebuilt::Reproduced } else { Rebuilt::Differs };
+        Found { subjects: self.subjects, variations, outcome }
     }
 
     /// A line for each stage.
@@ -138,6 +161,7 @@ impl Outcome {
             "commit": release.commit,
             "release_sha256": Sha256::of(&published.entry),
             "reproduced": self.is_reproduced(),
+            "source_checked": self.source_checked,
             "full": self.rebuild.cached.is_empty(),
             "from_cache": names(&self.rebuild.cached),
             "resumed": names(&self.rebuild.resumed),
@@ -146,6 +170,7 @@ impl Outcome {
             "must_leave_no_trace": self.rebuild.traces,
             "stages": self.records.iter().map(stage).collect::<Vec<_>>(),
             "files_that_differ": wrong.collect::<Vec<_>>(),
+            "said_otherwise": self.otherwise,
             "first": self.first,
             "differences": self.differences,
             "dist": self.rebuild.dist,
@@ -165,11 +190,32 @@ impl Outcome {
             if !self.rebuild.same.is_empty() {
                 how += &format!("; not varied: {}", axes(&self.rebuild.same).join(", "));
             }
-            let word = if self.rebuild.cached.is_empty() { "REPRODUCED" } else { "REPRODUCED IN PART" };
+            if !self.source_checked {
+                how += &format!("; the source was not checked against commit {}", release.commit);
+            }
+            let word = match (self.source_checked, self.rebuild.cached.is_empty()) {
+                (false, _) => "REPRODUCED FROM AN UNCHECKED SOURCE",
+                (true, false) => "REPRODUCED IN PART",
+                (true, true) => "REPRODUCED",
+            };
             let (version, seconds) = (release.version, took.as_secs());
             let reason = format!("release {version} came out again, every byte of it{how}");
             let text = format!("{word}  {version}{how}, in {seconds} s\n  snp, 1 vCPU  sha384:{}\n", row.launch_digest);
             return Ok(Answer { yes: true, reason, text, payload });
+        }
+        let said: String = self.otherwise.iter().map(|otherwise| format!("  {otherwise}\n")).collect();
+        if let (true, Some(first)) = (self.wrong.is_empty(), self.otherwise.first()) {
+            let reason = format!(
+                "release {}: every file is as released, but not what is said of them: {first}",
+                release.version
+            );
+            let text = format!(
+                "DIFFERS  {}: in what the release says\n{said}  the program that released it is that of commit {}\n  kept      {}\n",
+                release.version,
+                release.commit,
+                self.rebuild.dist.display()
+            );
+            return Ok(Answer { yes: false, reason, text, payload });
         }
         let stage = self.first_stage().or(self.first.as_ref().map(|first| first.stage));
         let stage = stage.map_or("measure", Stage::name);
@@ -198,6 +244,7 @@ impl Outcome {
                 reason += &format!(": {}", files.join(", "));
             }
         }
+        text += &said;
         text += &format!("  kept      {}\n", self.rebuild.dist.display());
         if let Some(dir) = published.whole() {
             let name = files.iter().find(|name| self.first.as_ref().is_some_and(|first| first.artifact == **name));

@@ -1,5 +1,6 @@
 //! A release as somebody published it: found, and believed or not.
 
+use super::Mismatch;
 use crate::key;
 use crate::release::{PROOF, RELEASE};
 use anyhow::{Context as _, bail, ensure};
@@ -15,7 +16,7 @@ use log_client::keys::at_rest::AnyPublicKey;
 use log_client::merkle::leaf_hash;
 use log_client::policy::MAX_POLICY;
 use log_client::proof::MAX_BYTES;
-use log_client::statement::{Predicate, Release, Statement, Version};
+use log_client::statement::{Predicate, Release, Statement, Subject, Version};
 use log_client::{Policy, Proof, SplitView, VerifierKey};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -166,7 +167,7 @@ impl Published {
     }
 
     /// What its directory has of the signed files, hashed; the first that is not what was signed.
-    pub(crate) fn files(&self) -> anyhow::Result<Result<Vec<&str>, String>> {
+    pub(crate) fn files(&self) -> anyhow::Result<Result<Vec<&str>, Mismatch>> {
         let Some(dir) = &self.dir else { return Ok(Ok(Vec::new())) };
         let mut there = Vec::new();
         for subject in &self.statement.subjects {
@@ -176,7 +177,8 @@ impl Published {
             }
             let (expected, found) = (subject.digest.sha256, Artifact::of(&path)?.sha256);
             if found != expected {
-                return Ok(Err(format!("{}: signed was sha256 {expected}, found {found}", path.display())));
+                let reason = format!("{}: signed was sha256 {expected}, found {found}", path.display());
+                return Ok(Err(Mismatch { subject: Subject::new(subject.name.as_str(), found), reason }));
             }
             there.push(subject.name.as_str());
         }

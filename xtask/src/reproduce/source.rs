@@ -5,6 +5,7 @@ use anyhow::{Context as _, bail, ensure};
 use image::result::reproduce::unpack;
 use measure::Sha1;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,8 +25,38 @@ pub(crate) struct Fresh {
     pub(crate) root: PathBuf,
     /// The repository it was taken from; its `refs/heads/release` is the commit.
     pub(crate) repository: Option<PathBuf>,
-    /// How far it is known to be the commit.
-    pub(crate) checked: String,
+    /// Whether it is known to be the commit.
+    pub(crate) checked: Checked,
+}
+
+/// Whether a source is known to be that of the commit it was asked for, and what to say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Checked {
+    /// Git hashed it.
+    Commit(String),
+    /// An archive's files, and nothing here knows the commit.
+    Unchecked(String),
+}
+
+impl Checked {
+    pub(crate) fn is_the_commit(&self) -> bool {
+        matches!(self, Self::Commit(_))
+    }
+
+    fn with(self, path: &Path) -> Self {
+        let named = |said| format!("{}: {said}", path.display());
+        match self {
+            Self::Commit(said) => Self::Commit(named(said)),
+            Self::Unchecked(said) => Self::Unchecked(named(said)),
+        }
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Commit(said) | Self::Unchecked(said)) = self;
+        f.write_str(said)
+    }
 }
 
 impl Source {
@@ -81,15 +112,13 @@ impl Source {
                 let plain =
                     ["-c", "core.autocrlf=false", "-c", "core.attributesFile=/dev/null", "-c", "core.fileMode=true"];
                 git(&[&plain[..], &[&tree, "checkout", "--quiet", "--force", "release", "--", "."]].concat())?;
-                let checked = format!("{commit} from {from}");
+                let checked = Checked::Commit(format!("{commit} from {from}"));
                 Ok(Ok(Fresh { root, repository: Some(repository), checked }))
             }
             Self::Tar(path) => {
                 unpack(path, &root)?;
-                Ok(against_repository(commit, &root, dir)?.map(|checked| {
-                    let checked = format!("{}: {checked}", path.display());
-                    Fresh { root, repository: None, checked }
-                }))
+                let checked = against_repository(commit, &root, dir)?;
+                Ok(checked.map(|checked| Fresh { root, repository: None, checked: checked.with(path) }))
             }
         }
     }
@@ -97,10 +126,10 @@ impl Source {
 
 /// Whether the files in `root` are those of `commit`, if the repository around the current directory has it. `Err` says that
 /// they are not.
-fn against_repository(commit: &Sha1, root: &Path, dir: &Path) -> anyhow::Result<Result<String, String>> {
-    let unchecked = format!(
+fn against_repository(commit: &Sha1, root: &Path, dir: &Path) -> anyhow::Result<Result<Checked, String>> {
+    let unchecked = Checked::Unchecked(format!(
         "not checked against {commit}, which no repository here has; what a stage reads is checked against stages.json"
-    );
+    ));
     let Ok(here) = workspace::root() else { return Ok(Ok(unchecked)) };
     let Ok(expected) = git(&here, &["rev-parse", "--verify", "--quiet", &format!("{commit}^{{tree}}")]) else {
         return Ok(Ok(unchecked));
@@ -112,7 +141,7 @@ fn against_repository(commit: &Sha1, root: &Path, dir: &Path) -> anyhow::Result<
     git(&repository, &["-c", "core.autocrlf=false", &tree, "add", "--all", "--force", "."])?;
     let found = git(&repository, &["write-tree"])?;
     Ok(match found == expected {
-        true => Ok(format!("the files of commit {commit}")),
+        true => Ok(Checked::Commit(format!("the files of commit {commit}"))),
         false => {
             Err(format!("its files are not those of commit {commit}: tree {}, found {}", expected.trim(), found.trim()))
         }
@@ -127,7 +156,7 @@ pub(crate) fn bundle(repository: &Path, file: &Path) -> anyhow::Result<()> {
 
 /// Runs git in a repository, whatever the user has configured.
 #[expect(clippy::disallowed_methods, reason = "only git has what is committed")]
-fn git(repository: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+pub(super) fn git(repository: &Path, arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new("git");
     command.arg("-C").arg(repository).args(arguments);
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0");

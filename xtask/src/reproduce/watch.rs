@@ -4,8 +4,10 @@
 //! is in it once its reproduction has ended and was attested; a run that is killed before goes on with it.
 
 use super::published::{Believed, Published};
-use super::{Flags, attest, one};
+use super::source::Source;
+use super::{Flags, How, attest, one};
 use crate::report::{self, Answer};
+use crate::workspace;
 use anyhow::{Context as _, bail};
 use image::files::{read_bounded, replace};
 use log_client::edge::copy;
@@ -31,6 +33,20 @@ struct Done {
     version: String,
     reproduced: bool,
     reason: String,
+    /// Whether every stage was built. What was written before there was this is done again.
+    #[serde(default)]
+    full: bool,
+    #[serde(default)]
+    varied: bool,
+    #[serde(default)]
+    attested: bool,
+}
+
+impl Done {
+    /// Whether it leaves nothing of this to be done.
+    fn suffices(&self, how: &How, attest: bool) -> bool {
+        self.full && (self.varied || !how.vary) && (self.attested || !attest)
+    }
 }
 
 /// By the SHA-256 of the release, as text.
@@ -43,6 +59,9 @@ pub(super) fn run(
     believed: &Believed,
     attest: Option<&attest::Attest>,
 ) -> anyhow::Result<Answer> {
+    if let Source::Tar(path) = Source::new(flags.how.source.as_deref())? {
+        bail!("{}: expected git: an archive is the source of one commit", path.display());
+    }
     fs::create_dir_all(state).with_context(|| format!("creating {}", state.display()))?;
     loop {
         let looked = look(flags, state, believed, attest);
@@ -73,19 +92,22 @@ fn look(flags: &Flags, state: &Path, believed: &Believed, attest: Option<&attest
         let entry = directory.entry(index, size)?;
         let Ok((_, release)) = believed.signed(&entry) else { continue };
         let sha256 = Sha256::of(&entry).to_string();
-        if done.contains_key(&sha256) {
+        if done.get(&sha256).is_some_and(|done| done.suffices(&flags.how, attest.is_some())) {
             continue;
         }
         let version = release.version.to_string();
         let found = Published::find(&index.to_string(), Some(&Mirror::Directory(copied.clone())), believed);
         let answer = found.and_then(|published| match published {
-            Ok(published) => one(&published, &flags.how, None, attest),
+            Ok(published) => one(&published, &flags.how, None, attest, &workspace::cache()?),
             Err(reason) => bail!("{reason}"),
         });
         match answer {
             Ok(answer) => {
                 report::explain(&answer.text);
-                done.insert(sha256, Done { version, reproduced: answer.yes, reason: answer.reason });
+                let (varied, attested) = (flags.how.vary, attest.is_some());
+                let full = flags.how.from.is_none();
+                let Answer { yes: reproduced, reason, .. } = answer;
+                done.insert(sha256, Done { version, reproduced, reason, full, varied, attested });
                 replace(&file, &serde_json::to_vec_pretty(&done)?)?;
                 new += 1;
             }
@@ -103,4 +125,34 @@ fn look(flags: &Flags, state: &Path, believed: &Believed, attest: Option<&attest
     };
     let payload = json!({ "size": size, "new": new, "releases": done });
     Ok(Answer { yes: failed.is_empty(), text: format!("{reason}\n"), reason, payload })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_by_less_is_done_again() {
+        #[derive(clap::Parser)]
+        struct Only {
+            #[command(flatten)]
+            how: How,
+        }
+        let how = |words: &[&str]| <Only as clap::Parser>::try_parse_from(words).unwrap().how;
+        let (plain, vary) = (how(&[""]), how(&["", "--vary"]));
+        let done = |text: &str| -> Done {
+            serde_json::from_str(&format!(r#"{{"version":"1.2.3","reproduced":true,"reason":"so"{text}}}"#)).unwrap()
+        };
+        for (text, expected) in [
+            ("", [false, false, false]),
+            (r#","full":false,"varied":true,"attested":true"#, [false, false, false]),
+            (r#","full":true,"varied":false,"attested":false"#, [true, false, false]),
+            (r#","full":true,"varied":false,"attested":true"#, [true, true, false]),
+            (r#","full":true,"varied":true,"attested":false"#, [true, false, true]),
+        ] {
+            let done = done(text);
+            let found = [done.suffices(&plain, false), done.suffices(&plain, true), done.suffices(&vary, false)];
+            assert_eq!(found, expected, "{text}");
+        }
+    }
 }
