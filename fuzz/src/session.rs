@@ -99,6 +99,7 @@ pub fn session_receipt(bytes: &[u8]) -> bool {
 #[cfg(test)]
 pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
     use channel::receipt::{Sampling, answer_hash, request_hash};
+    use log_client::feed::{Feed, Rebuild};
     use measure::Sha384;
     use measure::verity::VerityRoot;
     let m1 = hello().1;
@@ -106,8 +107,13 @@ pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
     let operator = b"document".as_slice();
     let models = [1, 2].map(|n| VerityRoot(Sha256::new([n; 32]))).into();
     let statement = KeyStatement { operator: Some(Sha256::of(operator)), models, ..STATEMENT.clone() };
-    let parts = [("release", b"{}".to_vec()), ("snp-leaf", vec![0x30; 300])].map(|(name, bytes)| (name.into(), bytes));
-    let feed = feed::encode(&parts.into()).expect("a feed");
+    // Two organisations have rebuilt the release.
+    let rebuilds = [1, 2].map(|n| Rebuild { envelope: vec![n; 500], proof: vec![n; 900] }).to_vec();
+    let said = Feed { release: Some(b"{}".to_vec()), rebuilds, ..Feed::default() };
+    let parts = [("feed", said.to_bytes().expect("a feed")), ("snp-leaf", vec![0x30; 300])];
+    let feed = feed::encode(&parts.map(|(name, bytes)| (name.into(), bytes)).into()).expect("a feed");
+    let passed_on = feed::decode(&feed).expect("a feed").remove("feed").expect("what the log says");
+    assert_eq!(Feed::parse(&passed_on).as_ref(), Ok(&said));
     match name {
         "session_m1" => vec![m1],
         "session_m2" => vec![m2],

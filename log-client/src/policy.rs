@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::note::{KeyError, Note, NoteError, SignatureType, Signed, VerifierKey};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// Bytes of a policy that is read: twice what its limits of logs, witnesses and groups need.
@@ -159,6 +160,9 @@ pub struct Accepted {
     /// Until when the quorum vouches that this is the newest tree it has seen, in seconds since 1970: the latest time
     /// such that witnesses who signed then or later are a quorum. `None` if no witness is needed.
     pub as_of: Option<u64>,
+    /// Since when a quorum says that it has seen this tree, in seconds since 1970: the earliest time such that witnesses
+    /// who signed then or before are a quorum. Too few liars for a quorum cannot make it earlier. `None` as above.
+    pub since: Option<u64>,
     /// Names of the witnesses that signed and when, as the policy lists them.
     pub witnesses: Vec<(Vec<u8>, u64)>,
 }
@@ -191,7 +195,7 @@ impl Policy {
     /// Whether the witnesses for whose place in [`Policy::witnesses`] `signed` answers yes would be enough.
     pub fn is_quorum(&self, signed: impl Fn(usize) -> bool) -> bool {
         let times: Vec<_> = (0..self.witnesses.len()).map(|at| signed(at).then_some(0)).collect();
-        self.quorum.as_ref().is_none_or(|quorum| quorum.time(&times).is_some())
+        self.quorum.as_ref().is_none_or(|quorum| quorum.as_of(&times).is_some())
     }
 
     /// Checks a checkpoint's signatures: one of its log, and those of a quorum. A signature by a log or witness of the
@@ -219,11 +223,14 @@ impl Policy {
             .zip(&times)
             .filter_map(|(witness, time)| Some((witness.name.clone(), (*time)?)))
             .collect();
-        let as_of = match &self.quorum {
-            None => None,
-            Some(quorum) => Some(quorum.time(&times).ok_or_else(|| Refusal::Quorum { signed: listed(&witnesses) })?),
+        let (as_of, since) = match &self.quorum {
+            None => (None, None),
+            Some(quorum) => match (quorum.as_of(&times), quorum.since(&times)) {
+                (None, _) | (_, None) => return Err(Refusal::Quorum { signed: listed(&witnesses) }),
+                both => both,
+            },
         };
-        Ok(Accepted { checkpoint, as_of, witnesses })
+        Ok(Accepted { checkpoint, as_of, since, witnesses })
     }
 }
 
@@ -233,12 +240,22 @@ fn listed(witnesses: &[(Vec<u8>, u64)]) -> String {
 
 impl Quorum {
     /// The latest time such that the witnesses who signed then or later are enough.
-    fn time(&self, signed: &[Option<u64>]) -> Option<u64> {
+    fn as_of(&self, signed: &[Option<u64>]) -> Option<u64> {
+        self.time(signed, |left, right| right.cmp(left))
+    }
+
+    /// The earliest time such that the witnesses who signed then or before are enough.
+    fn since(&self, signed: &[Option<u64>]) -> Option<u64> {
+        self.time(signed, u64::cmp)
+    }
+
+    /// The first time, in this order, by which enough have signed.
+    fn time(&self, signed: &[Option<u64>], order: fn(&u64, &u64) -> Ordering) -> Option<u64> {
         match self {
             Self::Witness(at) => *signed.get(*at)?,
             Self::Group { threshold, members } => {
-                let mut times: Vec<_> = members.iter().filter_map(|member| member.time(signed)).collect();
-                times.sort_unstable_by(|left, right| right.cmp(left));
+                let mut times: Vec<_> = members.iter().filter_map(|member| member.time(signed, order)).collect();
+                times.sort_unstable_by(order);
                 times.get(threshold.checked_sub(1)?).copied()
             }
         }

@@ -27,7 +27,7 @@ pub struct Request<'a> {
     pub bundle: &'a Bundle,
     /// The release that the caller has from elsewhere, if any; it must be the bundle's, byte for byte.
     pub release: Option<&'a [u8]>,
-    /// What this client remembers of logs, at most one of each.
+    /// What this client remembers of logs, at most one of each, of all that the policy names. Of others nothing is used.
     pub memories: &'a [Memory],
     /// What the guest must have put into the evidence: [`Demand::Any`] for evidence that is not of a session of ours.
     pub report_data: &'a Demand<Digest<64>>,

@@ -4,7 +4,7 @@ use crate::appraise::Request;
 use crate::memory::Memory;
 use crate::policy::{LogPolicy, Need, OrAny, Witnesses};
 use crate::release::{PRESENT, any, passed};
-use log_client::lifecycle::{CLOCK_SKEW, Unproved};
+use log_client::lifecycle::{CLOCK_SKEW, Seen, Unproved};
 use log_client::merkle::{leaf_hash, root_with_tail, verify_consistency, verify_inclusion};
 use log_client::tail::{Consistency, Tail};
 use log_client::{Accepted, Feed, Proof};
@@ -79,9 +79,21 @@ impl<'a> Log<'a> {
     }
 
     /// What the client remembers of this log.
-    pub(crate) fn memory(&self) -> Option<&'a Memory> {
+    fn memory(&self) -> Option<&'a Memory> {
         let (_, seen) = self.checkpoint().ok()?;
         self.memories.iter().find(|memory| memory.origin == seen.checkpoint.origin)
+    }
+
+    /// The highest numbers that the client remembers of any log of the policy: releases and statuses are the root keys',
+    /// whichever log shows them.
+    pub(crate) fn seen(&self) -> Seen {
+        let Witnesses::Of(witnesses) = &self.policy.witnesses else { return Seen::default() };
+        let known = |memory: &&Memory| witnesses.logs().iter().any(|log| log.key.name() == memory.origin);
+        let numbers = self.memories.iter().filter(known).map(Memory::seen);
+        numbers.fold(Seen::default(), |most, seen| Seen {
+            counter: most.counter.max(seen.counter),
+            sequence: most.sequence.max(seen.sequence),
+        })
     }
 
     /// The checkpoint that was accepted.
@@ -214,7 +226,7 @@ fn minimum_age(log: &Log<'_>) -> Finding {
         return Finding::waits_for(MINIMUM_AGE, INCLUSION);
     };
     let since = match &log.feed.earlier_proof {
-        None => Ok(seen.as_of),
+        None => Ok(seen.since),
         Some(bytes) => earlier(log, bytes, &seen.checkpoint.origin, index),
     };
     match since {
@@ -233,7 +245,7 @@ fn minimum_age(log: &Log<'_>) -> Finding {
     }
 }
 
-/// When enough witnesses had seen the release by an earlier proof.
+/// Since when enough witnesses have seen the release by an earlier proof.
 fn earlier(log: &Log<'_>, bytes: &[u8], origin: &str, index: u64) -> Result<Option<u64>, String> {
     let (Some(release), Witnesses::Of(witnesses)) = (&log.feed.release, &log.policy.witnesses) else {
         return Err("there is nothing to compare it with".into());
@@ -241,7 +253,7 @@ fn earlier(log: &Log<'_>, bytes: &[u8], origin: &str, index: u64) -> Result<Opti
     let proof = read(Some(bytes))?;
     let seen = proof.verify(release, witnesses).map_err(|error| error.to_string())?;
     match seen.checkpoint.origin == origin && proof.index == index {
-        true => Ok(seen.as_of),
+        true => Ok(seen.since),
         false => Err(format!("it is of entry {} of {}", proof.index, seen.checkpoint.origin)),
     }
 }
@@ -290,7 +302,7 @@ fn consistency(log: &Log<'_>) -> Finding {
 }
 
 /// A checkpoint in words.
-fn shown(Accepted { checkpoint, as_of, witnesses }: &Accepted) -> String {
+fn shown(Accepted { checkpoint, as_of, witnesses, .. }: &Accepted) -> String {
     let names: Vec<_> = witnesses.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
     let then = as_of.map_or_else(String::new, |then| format!(" as of {}", Time(then)));
     format!("{}, {} entries{then}, cosigned by {}", checkpoint.origin, checkpoint.size, names.join(", "))

@@ -180,7 +180,7 @@ fn life(
         tail: log.map_or(Err(Unproved::NotAsked), Log::tail),
         platform: platform.and_then(|platform| platform.snp),
         row: row.and_then(|text| text.parse().map_err(|error: log_client::fleet::FleetError| error.to_string())),
-        seen: log.and_then(Log::memory).map_or_else(Seen::default, Memory::seen),
+        seen: log.map_or_else(Seen::default, Log::seen),
     };
     let roots: Vec<_> = policy.root_keys.iter().map(|Ed25519Key(key)| *key).collect();
     let rebuilders = policy.rebuilders.iter().map(|(name, Ed25519Key(key))| (name.clone(), *key)).collect();
@@ -204,7 +204,7 @@ fn remembered(request: &Request<'_>, claims: &Claims, log: &Log<'_>) -> Option<M
     else {
         return None;
     };
-    let seen = log.memory().map_or_else(Seen::default, Memory::seen);
+    let seen = log.seen();
     let seen = Seen { counter: seen.counter.max(release.counter), sequence: seen.sequence.max(status.sequence) };
     Some(Memory::new(checkpoint.origin.clone(), (checkpoint.size, checkpoint.root), seen))
 }

@@ -94,10 +94,10 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     if flags.print {
         return Ok(printed(&machine));
     }
-    let launch_digest = dist.launch_digest(&machine.command_line, flags.vcpus)?;
     if !flags.simulate {
         hardware()?;
     }
+    let launch_digest = dist.launch_digest(&machine.command_line, flags.vcpus)?;
 
     let mut interrupts = Interrupts::take()?;
     let mut interrupted = || interrupts.pending();

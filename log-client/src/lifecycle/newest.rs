@@ -1,7 +1,7 @@
 //! What the entries behind a release say of it. Those that do not count say nothing.
 
 use super::{Demands, Evidence, Known, RELEASE_INCLUSION, Unproved, read, signed_by};
-use crate::statement::{InForce, Predicate, Release, Role, Status};
+use crate::statement::{InForce, Predicate, Release, Role, Status, Version};
 use crate::{dsse::Envelope, keys::PublicKey};
 use measure::appraise::{Finding, Rule};
 use std::num::NonZeroUsize;
@@ -16,6 +16,8 @@ struct Behind<'a> {
     envelope: &'a Envelope,
     index: u64,
     status: &'a Status,
+    /// The newest release that the status calls live.
+    live: Option<Version>,
     status_index: u64,
     entries: &'a [Vec<u8>],
 }
@@ -31,7 +33,8 @@ pub(super) fn find(
     let or_why_not = |rule, judge: &dyn Fn(&Behind<'_>) -> Finding| match &behind {
         Ok(behind) => judge(behind),
         Err(Unproved::Waits(first)) => Finding::waits_for(rule, *first),
-        Err(Unproved::Wrong(reason)) => Finding::missing(rule, "", "", reason.as_str()),
+        Err(Unproved::Wrong(_)) if rule != STATUS => Finding::waits_for(rule, STATUS),
+        Err(Unproved::Wrong(reason)) => Finding::failed(rule, "", "", reason.as_str()),
         Err(Unproved::NotAsked) => Finding::not_asked(rule, "", "the entries behind the release did not come"),
     };
     [
@@ -55,8 +58,15 @@ fn behind<'a>(
     };
     let waits = |_: &Unproved| Unproved::Waits(RELEASE_INCLUSION);
     let (index, status_index) = (*release.index.as_ref().map_err(waits)?, *status.index.as_ref().map_err(waits)?);
+    // A status that calls the release live is behind it. Whoever logs the release's bytes once more, behind what was said of
+    // it since, and shows it there with the status of before, would hide all of that: the entries behind begin there.
+    if status_index <= index {
+        let reason = format!("the status is entry {status_index}, before the release's place {index}");
+        return Err(Unproved::Wrong(reason));
+    }
+    let live = status.statement.live().filter_map(|(version, _)| version.parse().ok()).max();
     let (status, envelope) = (&status.predicate, &release.envelope);
-    Ok(Behind { release: &release.predicate, envelope, index, status, status_index, entries })
+    Ok(Behind { release: &release.predicate, envelope, index, status, live, status_index, entries })
 }
 
 impl Behind<'_> {
@@ -91,6 +101,10 @@ impl Behind<'_> {
 
     fn release(&self, demands: &Demands<'_>) -> Finding {
         let observed = self.release.version.to_string();
+        // It may be before the release, if that was logged once more.
+        if let Some(newer) = self.live.filter(|live| *live > self.release.version) {
+            return Finding::failed(RELEASE, observed, "the newest", format!("the status calls release {newer} live"));
+        }
         let mut keys = self.status.keys.clone();
         for (index, envelope, said) in self.statements() {
             match &said.predicate {

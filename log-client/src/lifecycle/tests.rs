@@ -149,7 +149,7 @@ type Change = fn(&mut World);
 
 #[test]
 fn every_rule_passes_and_every_change_fails_exactly_one() {
-    let cases: [(&str, Change, &str, &str); 40] = [
+    let cases: [(&str, Change, &str, &str); 42] = [
         ("no status", |world| world.other_status = Some(None), "status.present", "without one"),
         (
             "another statement",
@@ -212,7 +212,12 @@ fn every_rule_passes_and_every_change_fails_exactly_one() {
             "found 0",
         ),
         ("before the key", |world| world.release_index = Ok(0), "release.signature", "not in force there"),
-        ("after its end", |world| world.release_index = Ok(9), "release.signature", "not in force there"),
+        (
+            "after its end",
+            |world| (world.release_index, world.status_index) = (Ok(9), Ok(11)),
+            "release.signature",
+            "not in force there",
+        ),
         (
             "revoked from before",
             |world| world.status.keys[0].revoked_from = Some(1),
@@ -227,7 +232,7 @@ fn every_rule_passes_and_every_change_fails_exactly_one() {
             "release.live",
             "another release of this version",
         ),
-        ("another version", |world| world.live[0].name = "release/1.2.4".into(), "release.live", "withdrawn"),
+        ("another version", |world| world.live[0].name = "release/1.2.2".into(), "release.live", "withdrawn"),
         ("superseded", |world| world.status.minimum_counter = 5, "release.superseded", "does not accept it"),
         ("an older release", |world| world.seen.counter = 5, "release.rollback", "newer release"),
         ("one rebuild", |world| drop(world.rebuilds.pop()), "release.rebuilders", "too few"),
@@ -303,6 +308,18 @@ fn every_rule_passes_and_every_change_fails_exactly_one() {
             |world| world.tail.as_mut().unwrap()[0] = sign(&numbered("1.2.4", 5), &[1]).to_bytes(),
             "release.newest",
             "entry 2 is release 1.2.4",
+        ),
+        (
+            "logged again behind its status",
+            |world| (world.release_index, world.tail) = (Ok(3), Ok(vec![])),
+            "status.newest",
+            "the status is entry 3, before the release's place 3",
+        ),
+        (
+            "a newer one is live",
+            |world| world.live.push(Subject::new("release/1.2.4", Sha256::of(b"newer"))),
+            "release.newest",
+            "the status calls release 1.2.4 live",
         ),
         (
             "of three rebuilds two that count",
@@ -447,6 +464,30 @@ fn entries_behind_the_release_that_say_nothing() {
     let mut world = World::new();
     world.tail.as_mut().unwrap()[0] = sign(&revoke(1, 1), &[11, 12]).to_bytes();
     assert!(world.appraise().iter().all(Finding::permits));
+}
+
+/// The index that the proof names decides, of however many that have the same bytes: which keys are in force there, and
+/// what is behind it.
+#[test]
+fn an_envelope_logged_twice_is_judged_where_it_is_shown() {
+    let shown_at = |release: u64, status: u64| {
+        let mut world = World { release_index: Ok(release), status_index: Ok(status), ..World::new() };
+        let again = world.release.as_ref().unwrap().to_bytes();
+        world.tail.as_mut().unwrap()[0] = again;
+        world
+            .appraise()
+            .into_iter()
+            .filter(|finding| !finding.permits())
+            .map(|finding| finding.rule.id)
+            .collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    // The first of two, and the second.
+    assert_eq!(shown_at(1, 3), none);
+    assert_eq!(shown_at(8, 10), none);
+    // The key's end, and the status, are between them.
+    assert_eq!(shown_at(9, 11), ["release.signature"]);
+    assert_eq!(shown_at(8, 3), ["status.newest", "release.newest"]);
 }
 
 fn add(seed: u8) -> Statement {

@@ -35,27 +35,32 @@ fn note(witnesses: &[(u8, u64)]) -> String {
 }
 
 #[test]
-fn a_quorum_and_its_time() {
+fn a_quorum_and_its_times() {
     let three = text(3, "group g 2 w1 w2 w3\nquorum g\n");
     // The specification's example.
     let nested = text(6, "group X 2 w1 w2 w3\ngroup Y any w4 w5 w6\ngroup both all X Y\nquorum both\n");
-    for (policy, signed, as_of) in [
-        (&three, &[(1, 10), (2, 20)][..], Some(Some(10))),
-        (&three, &[(1, 10), (2, 20), (3, 30)], Some(Some(20))),
+    for (policy, signed, times) in [
+        (&three, &[(1, 10), (2, 20)][..], Some(Some((10, 20)))),
+        (&three, &[(1, 10), (2, 20), (3, 30)], Some(Some((20, 20)))),
+        // One who says that it was long ago, and one who says that it is just now.
+        (&three, &[(1, 1), (2, 20), (3, 20)], Some(Some((20, 20)))),
+        (&three, &[(1, 10), (2, 10), (3, 99)], Some(Some((10, 10)))),
+        (&nested, &[(1, 10), (2, 20), (3, 30), (4, 35), (5, 40)], Some(Some((20, 35)))),
         (&three, &[(3, 30)], None),
         (&three, &[], None),
         (&three, &[(7, 10), (2, 20)], None),
-        (&nested, &[(1, 10), (2, 20), (4, 5), (6, 15)], Some(Some(10))),
-        (&nested, &[(1, 10), (2, 20), (4, 5)], Some(Some(5))),
+        (&nested, &[(1, 10), (2, 20), (4, 5), (6, 15)], Some(Some((10, 20)))),
+        (&nested, &[(1, 10), (2, 20), (4, 5)], Some(Some((5, 20)))),
         (&nested, &[(1, 10), (2, 20), (3, 30)], None),
         (&nested, &[(1, 10), (4, 20), (5, 30), (6, 40)], None),
-        (&text(1, "quorum w1\n"), &[(1, 10)], Some(Some(10))),
+        (&text(1, "quorum w1\n"), &[(1, 10)], Some(Some((10, 10)))),
         (&text(1, "quorum w1\n"), &[], None),
         (&text(0, "quorum none\n"), &[], Some(None)),
         (&text(2, "group g all w1 w2\nquorum none"), &[], Some(None)),
     ] {
         let accepted = parse(policy).unwrap().accept(note(signed).as_bytes());
-        assert_eq!(accepted.as_ref().ok().map(|accepted| accepted.as_of), as_of, "{signed:?} {policy}");
+        let found = accepted.as_ref().ok().map(|accepted| accepted.as_of.zip(accepted.since));
+        assert_eq!(found, times, "{signed:?} {policy}");
         assert_eq!(accepted.is_err(), matches!(accepted, Err(Refusal::Quorum { .. })));
     }
 }

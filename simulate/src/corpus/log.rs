@@ -6,6 +6,7 @@ use crate::log::{inclusion, key_add, key_revoke, sign, signed_release};
 use log_client::Proof;
 use log_client::dsse::Envelope;
 use log_client::feed::Feed;
+use log_client::note::SignatureType;
 use log_client::statement::{FleetPredicate, Predicate, Rebuilt, Release, Subject};
 use log_client::tail::Tail;
 use measure::appraise::Time;
@@ -213,6 +214,9 @@ fn proofs() -> Vec<Bad> {
             let now = s.now;
             s.world.cosigned_earlier.iter_mut().for_each(|(_, time)| *time = now - 3600);
         }),
+        ("log.minimum-age", "earlier-backdated", "one witness says three days ago, the other says an hour ago", |s| {
+            s.world.cosigned_earlier[1].1 = s.now - 3600;
+        }),
         ("log.minimum-age", "earlier-missing", "there is no earlier proof", |s| {
             s.after(|feed| feed.earlier_proof = None)
         }),
@@ -278,6 +282,14 @@ fn status() -> Vec<Bad> {
             let newer = s.world.signed_status(6, &ROOTS[..2]);
             s.world.behind.push(newer);
         }),
+        (
+            "status.newest",
+            "status-before",
+            "withdrawn, and logged again behind that; the status is the one of before",
+            |s| {
+                s.logged_again();
+            },
+        ),
         ("status.newest", "revoked-since", "the key was revoked after the status", |s| {
             s.world.behind.push(key_revoke(RELEASE, INDEX as u64));
         }),
@@ -333,6 +345,17 @@ fn fleet() -> Vec<Bad> {
 
 fn remembered() -> Vec<Bad> {
     vec![
+        ("status.rollback", "other-log", "the client has accepted a newer status of another log of its policy", |s| {
+            s.remembers_another_log((4, 6));
+        }),
+        (
+            "release.rollback",
+            "other-log-release",
+            "it has accepted a newer release of another log of its policy",
+            |s| {
+                s.remembers_another_log((5, 5));
+            },
+        ),
         ("log.rollback", "truncated", "the client has seen a larger tree", |s| {
             s.memory = Some(memory(ORIGIN, 8, Sha256::of(b"a larger tree")));
         }),
@@ -371,6 +394,9 @@ fn tail() -> Vec<Bad> {
         ("release.newest", "newer", "a newer release is in the log", |s| {
             let newer = newer(&s.world);
             s.world.behind.push(newer);
+        }),
+        ("release.newest", "newer-live", "the status calls a newer release live, which is not behind this one", |s| {
+            s.world.live.push(Subject::new("release/1.2.4", Sha256::of(b"newer")));
         }),
         ("release.newest", "newer-by-new-key", "a newer release by a newer key is in the log", |s| {
             let release =
@@ -445,6 +471,33 @@ impl Scene {
             change(&mut tail.entries);
             feed.tail = Some(tail.to_bytes().expect("small entries"));
         });
+    }
+
+    /// Withdraws the release, logs it once more behind that, and shows it there with the status of before.
+    fn logged_again(&mut self) {
+        let mut later = self.world.clone();
+        later.withdrawn = true;
+        later.live = vec![Subject::new("release/1.2.4", Sha256::of(&newer(&self.world)))];
+        self.world.behind = vec![newer(&self.world), later.signed_status(6, &ROOTS[..2]), self.world.release()];
+        let entries = self.world.entries();
+        let (size, index) = (entries.len(), entries.len() - 1);
+        let proof = |cosigned: &[(&str, u64)]| {
+            let (hashes, checkpoint) = (inclusion(index, &entries), self.world.checkpoint(size, cosigned));
+            Proof { unverified_extra: None, index: index as u64, hashes, checkpoint }.to_string().into_bytes()
+        };
+        let (now, earlier) = (proof(&self.world.cosigned), proof(&self.world.cosigned_earlier));
+        self.after(move |feed| {
+            (feed.release_proof, feed.earlier_proof) = (Some(now.clone()), Some(earlier.clone()));
+            feed.tail = Some(Tail { entries: vec![] }.to_bytes().expect("no entries"));
+        });
+    }
+
+    /// Names a second log in the policy, of which the client remembers these numbers.
+    fn remembers_another_log(&mut self, (counter, sequence): (u64, u64)) {
+        let other = World { origin: "another.invalid/log".into(), ..self.world.clone() };
+        let key = log::signer(&other.origin, SignatureType::ED25519).key().to_string();
+        self.demand("log.witnesses", &format!("'''\nlog {key}\n{}'''", log::witnesses("2")));
+        self.memory = Some(other.memory(counter, sequence));
     }
 
     /// Proves the status under this checkpoint of the first `size` entries.

@@ -73,6 +73,20 @@ fn a_release_that_strict_accepts_is_remembered() {
     world.memory.as_mut().unwrap().counter = 99;
     assert_eq!(world.verdict(&world.bundle()).outcome(), Outcome::Accepted);
 
+    // Another log of the policy is another matter: counters and sequences are the root keys', not a log's. They stay in
+    // what is remembered.
+    let key = log::signer("another.invalid/log", log_client::note::SignatureType::ED25519).key().to_string();
+    world.policy["release"]["log"]["witnesses"] = Value::String(format!("log {key}\n{}", log::witnesses("2")));
+    let verdict = world.verdict(&world.bundle());
+    assert_eq!(ids(&verdict, Answer::Failed), ["release.rollback"].into(), "{verdict}");
+    world.memory.as_mut().unwrap().counter = 3;
+    world.memory.as_mut().unwrap().sequence = 6;
+    let verdict = world.verdict(&world.bundle());
+    assert_eq!(ids(&verdict, Answer::Failed), ["status.rollback"].into(), "{verdict}");
+    world.memory.as_mut().unwrap().sequence = 1;
+    let learnt = world.verdict(&world.bundle()).memory().unwrap().clone();
+    assert_eq!((learnt.origin.as_str(), learnt.counter, learnt.sequence), (log::ORIGIN, 4, 5));
+
     // An older world is refused, and nothing is learnt from it.
     let mut older = good();
     older.memory = Some(memory);
@@ -117,7 +131,7 @@ fn without_a_log_no_release_is_accepted() {
 #[test]
 fn each_untruth_is_refused_by_its_rule() {
     type Change = fn(&mut World);
-    let cases: [(&str, Change); 12] = [
+    let cases: [(&str, Change); 13] = [
         ("snp.identity.measurement", |world| world.processor.measurement = [1; 48]),
         ("snp.policy.launch", |world| world.processor.policy |= 1 << 20),
         ("release.tee", |world| {
@@ -130,6 +144,8 @@ fn each_untruth_is_refused_by_its_rule() {
         ("log.minimum-age", |world| {
             world.log.cosigned_earlier.iter_mut().for_each(|(_, time)| *time = NOW.0 - 86_400 + 1);
         }),
+        // One witness of the two lies about the day.
+        ("log.minimum-age", |world| world.log.cosigned_earlier[1].1 = NOW.0 - 3600),
         ("log.checkpoint-age", |world| {
             let frozen = NOW.0 - 259_200 - 1;
             world.log.cosigned = vec![(WITNESSES[0], frozen), (WITNESSES[1], NOW.0), (WITNESSES[2], frozen)];
@@ -176,6 +192,13 @@ fn parts_that_are_missing_or_others() {
     let other = other.bundle();
     let another = with(&|feed| feed.release = other.feed.release.clone());
     assert_eq!(another, ["log.inclusion", "release.live", "release.rebuilders"].into());
+
+    // One witness that lies about the day is not enough without an earlier proof either.
+    let mut backdated = super::release::good();
+    backdated.log.cosigned = vec![(WITNESSES[0], NOW.0 - 3 * 86_400), (WITNESSES[1], NOW.0)];
+    let mut bundle = backdated.bundle();
+    bundle.feed.earlier_proof = None;
+    assert_eq!(failed(bundle), ["log.minimum-age"].into());
 
     let policy = Policy::parse("p.toml", world.policy.to_string().as_bytes()).unwrap();
     let with = |release: &[u8]| {
