@@ -1,6 +1,6 @@
 //! Whole files and trees: read with a limit, replaced in one step, removed.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,6 +9,16 @@ use std::time::{Duration, Instant};
 
 /// How long the programs of a run that was killed may go on writing until the kernel has ended them.
 const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// Makes sure that `path` is a regular file, which ends, and no link.
+///
+/// # Errors
+/// When it is something else, or nothing is there.
+pub fn require_regular(path: &Path) -> anyhow::Result<()> {
+    let metadata = fs::symlink_metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+    ensure!(metadata.is_file(), "{}: expected a regular file, found a link, directory or device", path.display());
+    Ok(())
+}
 
 /// A whole file of at most `limit` bytes.
 pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
@@ -72,4 +82,26 @@ fn make_writable(dir: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn regular_files_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "abc").unwrap();
+        require_regular(&at("file")).unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("/dev/zero", at("device")).unwrap();
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for name in ["link", "device", "pipe", "."] {
+            let error = require_regular(&at(name)).unwrap_err().to_string();
+            assert!(error.contains("expected a regular file"), "{name}: {error}");
+        }
+        assert!(require_regular(&at("absent")).is_err());
+    }
 }

@@ -130,7 +130,8 @@ fn all_of_it_under_one_checkpoint() {
     let roster = roster();
     let chip = "2".repeat(128).parse().unwrap();
     let earlier = Directory::new(world.path()).prove(2, log_signer().key()).unwrap();
-    let besides = Besides { chip: Some((&roster, chip)), earlier_proof: Some(&earlier), tail: true };
+    let besides =
+        Besides { chip: Some((&roster, chip)), earlier_proof: Some(&earlier), tail: true, ..Besides::default() };
     let feed = world.read(&world.mirror(), LONG).unwrap().feed(version, &besides, &policy()).unwrap();
     let other = world.read(&served.parse().unwrap(), LONG).unwrap();
     assert_eq!(other.feed(Which::Index(2), &besides, &policy()).unwrap(), feed);
@@ -164,6 +165,36 @@ fn all_of_it_under_one_checkpoint() {
 
     let least = world.read(&world.mirror(), LONG).unwrap().feed(version, &Besides::default(), &policy()).unwrap();
     assert!(least.fleet_row.is_none() && least.tail.is_none() && least.earlier_proof.is_none());
+}
+
+/// Whoever writes to the log cannot push out what an honest rebuilder has signed, neither under its key id nor by numbers.
+#[test]
+fn a_strangers_rebuilds_displace_nobodys() {
+    let world = World::new();
+    let release = other_entry(&world, 2);
+    let [honest, other] = [21, 22].map(|seed| key(seed).public());
+    let mut garbage = Envelope::parse(&rebuilt(&release, 21, 9)).unwrap().unverified_signatures().to_vec();
+    garbage[0].sig = [7; 64];
+    let payload = Envelope::parse(&rebuilt(&release, 21, 10)).unwrap().unverified_payload().to_vec();
+    let forged = Envelope::new(payload, garbage.clone()).unwrap().to_bytes();
+    // A good signature of one, and beside it a bad one of the other.
+    let good = Envelope::parse(&rebuilt(&release, 22, 11)).unwrap();
+    let both = [good.unverified_signatures(), &garbage].concat();
+    let both = Envelope::new(good.unverified_payload().to_vec(), both).unwrap().to_bytes();
+    let strangers = (100..120).map(|seed| rebuilt(&release, seed, 1));
+    let entries: Vec<_> = [forged, both].into_iter().chain(strangers).collect();
+    let (log, _) = Log::open(&world.path()).unwrap().append(&entries).unwrap();
+    drop(log.sign(&log_signer()).unwrap().publish(&[]).unwrap());
+
+    let snapshot = world.read(&world.mirror(), LONG).unwrap();
+    let indexes = |keys: Option<&[_]>| -> Vec<u64> {
+        let feed = snapshot.feed(Which::Index(2), &Besides { rebuilders: keys, ..Besides::default() }, &policy());
+        feed.unwrap().rebuilds.iter().map(|rebuild| Proof::parse(&rebuild.proof).unwrap().index).collect()
+    };
+    assert_eq!(indexes(Some(&[honest])), [6]);
+    assert_eq!(indexes(Some(&[honest, other])), [9, 6]);
+    assert_eq!(indexes(Some(&[])), [0; 0]);
+    assert_eq!(indexes(None).len(), 16);
 }
 
 fn other_entry(world: &World, index: u64) -> Vec<u8> {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use image::compare::committed::{Committed, FILES, LOCKS};
 use image::compare::inputs::{Change, Class};
 use image::compare::{Build, Comparison, Value, compare, render};
-use image::files::read_bounded;
+use image::files::{read_bounded, require_regular};
 use image::pipeline::dist;
 use image::pipeline::measured::Artifact;
 use image::pipeline::stage::Cache;
@@ -88,6 +88,13 @@ fn opened(path: &Path) -> anyhow::Result<(PathBuf, Option<Release>)> {
             path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
         }
     };
+    // Before anything in it is read: a pipe in somebody's directory never ends.
+    for name in dist::FILES.into_iter().map(|(name, _)| name).chain([dist::MANIFEST, dist::STAGES, RELEASE]) {
+        let path = directory.join(name);
+        if path.exists() {
+            require_regular(&path)?;
+        }
+    }
     let file = directory.join(RELEASE);
     if !file.exists() {
         return Ok((directory, None));
@@ -159,4 +166,23 @@ fn git(root: &Path, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
     let message = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "git {}: {}", arguments.join(" "), message.trim_end());
     Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_directory_in_which_something_never_ends() {
+        for name in [dist::MODEL, dist::MANIFEST, RELEASE] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(dist::KERNEL), "").unwrap();
+            assert!(opened(dir.path()).unwrap().1.is_none());
+            symlink("/dev/zero", dir.path().join(name)).unwrap();
+            let error = opened(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("expected a regular file"), "{error}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Answer {
     pub(crate) yes: bool,
     /// One line: why.
     pub(crate) reason: String,
-    /// The answer for people, printed as it is.
+    /// The answer for people, printed as it is but for what would do something to a terminal.
     pub(crate) text: String,
     /// The answer for programs; must be an object.
     pub(crate) payload: serde_json::Value,
@@ -42,17 +42,36 @@ pub(crate) fn print(command: &str, json: bool, answer: anyhow::Result<Answer>) -
         writeln!(stdout, "{object}")
     } else {
         let text = answer.map(|answer| answer.text).unwrap_or_else(|_undecided| String::new());
-        stdout.write_all(text.as_bytes())
+        stdout.write_all(printable(&text).as_bytes())
     };
     if code != 0 {
-        let _closed = writeln!(std::io::stderr(), "{}: {reason}", if code == 1 { "no" } else { "error" });
+        let _closed = writeln!(std::io::stderr(), "{}: {}", if code == 1 { "no" } else { "error" }, printable(&reason));
     }
     ExitCode::from(code)
 }
 
 /// Prints what explains an answer, on stderr, where it does not get in the answer's way.
 pub(crate) fn explain(text: &str) {
-    let _closed = std::io::stderr().write_all(text.as_bytes());
+    let _closed = std::io::stderr().write_all(printable(text).as_bytes());
+}
+
+/// `text` without characters that would do something to a terminal: some of it is from whoever made a release, or from a tool
+/// that read one.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Separators and marks that reorder or end lines without being control characters.
+        let hidden = matches!(
+            c,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        );
+        match c {
+            '\n' => out.push(c),
+            _ if c.is_control() || hidden => out.extend(c.escape_unicode()),
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 /// Draws bars on a terminal and plain lines elsewhere.
@@ -71,14 +90,14 @@ impl Terminal {
 
     /// Says what nobody may miss.
     pub(crate) fn warn(&self, text: &str) {
-        let line = format!("{:>12}  {text}", "WARNING");
+        let line = printable(&format!("{:>12}  {text}", "WARNING"));
         let _closed = if self.fancy { self.bars.println(line) } else { writeln!(std::io::stderr(), "{line}") };
     }
 }
 
 impl Progress for Terminal {
     fn done(&self, verb: &str, object: &str, took: Duration) {
-        let line = format!("{verb:>12}  {object}  {:.1}s", took.as_secs_f64());
+        let line = printable(&format!("{verb:>12}  {object}  {:.1}s", took.as_secs_f64()));
         let _closed = if self.fancy { self.bars.println(line) } else { writeln!(std::io::stderr(), "{line}") };
     }
 
@@ -104,12 +123,29 @@ impl Bar for Drawn {
     }
 
     fn note(&self, text: &str) {
-        self.0.set_message(text.to_owned());
+        self.0.set_message(printable(text));
     }
 }
 
 impl Drop for Drawn {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_does_something_to_a_terminal() {
+        for (text, expected) in [
+            ("a\nb \u{e4}", "a\nb \u{e4}"),
+            ("\u{1b}[2J\rok", "\\u{1b}[2J\\u{d}ok"),
+            ("\u{9b}2J\u{7f}", "\\u{9b}2J\\u{7f}"),
+            ("\u{202e}dab\u{2066}\u{feff}", "\\u{202e}dab\\u{2066}\\u{feff}"),
+        ] {
+            assert_eq!(printable(text), expected);
+        }
     }
 }

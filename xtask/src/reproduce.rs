@@ -14,7 +14,7 @@ use crate::report::{self, Answer, Terminal};
 use crate::{build, workspace};
 use anyhow::{Context as _, bail, ensure};
 use attest::Found;
-use image::files::remove_tree;
+use image::files::{remove_tree, require_regular};
 use image::inputs::fetch::Mirrors;
 use image::inputs::lock::LOCK;
 use image::inputs::store::{STORE, Store};
@@ -105,13 +105,24 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     }
     let what = flags.release.as_deref().context("no release is named")?;
     // What `archive` wrote has everything, and nothing else is asked then.
-    let whole = Some(Path::new(what)).filter(|dir| dir.join(archive::SOURCE).exists());
+    let whole = archived(Path::new(what))?;
     let release = whole.map(|dir| dir.join(archive::RELEASE));
     let release = release.as_deref().map_or(Ok(what), |path| path.to_str().context("the path is not UTF-8"))?;
     match Published::find(release, flags.believe.log.as_ref(), &believed)? {
         Ok(published) => one(&published, &flags.how, whole, attest.as_ref(), &workspace::cache()?),
         Err(reason) => Ok(no(format!("{what} is not believed: {reason}"))),
     }
+}
+
+/// The directory, if it is what `archive` wrote.
+fn archived(dir: &Path) -> anyhow::Result<Option<&Path>> {
+    let bundle = dir.join(archive::SOURCE);
+    if !bundle.exists() {
+        return Ok(None);
+    }
+    // A directory there would be a repository, whose configuration git obeys.
+    require_regular(&bundle)?;
+    Ok(Some(dir))
 }
 
 /// Reproduces one release. What was found is attested last, when the answer is certain.

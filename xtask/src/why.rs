@@ -3,6 +3,7 @@
 use crate::report::Answer;
 use crate::{release, workspace};
 use anyhow::{Context as _, ensure};
+use image::compare::render::clean;
 use image::files::read_bounded;
 use image::pipeline::build::Checkout;
 use image::result::why::{Found, Graph, Kind, Node};
@@ -50,7 +51,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         text += &format!("release {version}, commit {commit}, by {} (not verified here)\n", release::RELEASE);
     }
     for line in graph.stale.iter().filter(|_line| !found.is_empty()) {
-        text += &format!("the checkout is not what the build was made of: {line}\n");
+        text += &format!("the checkout is not what the build was made of: {}\n", clean(line));
     }
     let reason = match found.len() {
         0 => format!("nothing in {} is called {}, and no digest begins so", dist.display(), flags.what),
@@ -64,16 +65,16 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
 
 fn describe(found: &Found<'_>, commit: Option<&str>) -> String {
     let Node { kind, name, note, digests } = found.node;
-    let mut text = format!("{} {name}\n", kind.name());
+    let mut text = format!("{} {}\n", kind.name(), clean(name));
     for (name, digest) in digests {
-        text += &format!("  {name} {digest}\n");
+        text += &format!("  {} {digest}\n", clean(name));
     }
     if let Some(row) = found.shape {
         let shape = log_client::statement::shape_name(row);
         text += &format!("  launch_digest_sha384 {}\n  of {shape}\n", row.launch_digest);
     }
     for line in note.iter() {
-        text += &format!("  {line}\n");
+        text += &format!("  {}\n", clean(line));
     }
     if let Some(commit) = commit {
         text += &format!("  last change of a committed file of it: commit {commit}\n");
@@ -88,7 +89,7 @@ fn describe(found: &Found<'_>, commit: Option<&str>) -> String {
                 let known = node.digests.get_key_value("one_vcpu_sha384");
                 let digest = known.or_else(|| node.digests.iter().next_back());
                 let digest = digest.map(|(name, digest)| format!("  {name} {digest}")).unwrap_or_default();
-                let _infallible = writeln!(text, "    {}{digest}", node.name);
+                let _infallible = writeln!(text, "    {}{digest}", clean(&node.name));
             }
             if all.len() > SHOWN {
                 let _infallible = writeln!(text, "    and {} more", all.len() - SHOWN);
@@ -131,4 +132,24 @@ fn last_commit(root: &Path, found: &Found<'_>) -> anyhow::Result<Option<String>>
     let commit = String::from_utf8(output.stdout).context("reading what git says")?;
     ensure!(commit.trim().bytes().all(|byte| byte.is_ascii_hexdigit()), "expected a commit, found {commit:?}");
     Ok(Some(commit.trim().to_owned()).filter(|commit| !commit.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_named_stays_on_its_line() {
+        let bad = |word: &str| format!("{word}\u{1b}[1A\u{202e}\nrelease 1.0.0");
+        let node = |name: &str| Node {
+            kind: Kind::Package,
+            name: bad(name),
+            note: Some(bad("note")),
+            digests: std::collections::BTreeMap::new(),
+        };
+        let (node, from) = (node("name"), node("from"));
+        let text = describe(&Found { node: &node, shape: None, from: vec![&from], moves: vec![] }, None);
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')), "{text}");
+    }
 }

@@ -47,7 +47,8 @@ pub(super) fn fill(flags: &Flags, log: &Mirror, given: Feed, report: Option<&[u8
     // What was there is what was proved before now.
     let earlier = if flags.proof.is_some() { None } else { given.earlier_proof };
     let earlier = earlier.or(given.release_proof).map(|bytes| Proof::parse(&bytes)).transpose()?;
-    let besides = Besides { chip, earlier_proof: earlier.as_ref(), tail: flags.tail };
+    let rebuilders: Vec<_> = release.rebuilders.values().map(|key| key.0).collect();
+    let besides = Besides { chip, rebuilders: Some(&rebuilders), earlier_proof: earlier.as_ref(), tail: flags.tail };
     let mut feed = snapshot.feed(which, &besides, witnesses)?;
     // It holds as long as the roster does.
     feed.fleet_row = feed.fleet_row.or(given.fleet_row);

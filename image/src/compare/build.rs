@@ -55,6 +55,10 @@ impl Build {
     /// When one of the files that describe a build cannot be read.
     pub fn open(dir: &Path, cache: Option<&Cache>) -> anyhow::Result<Self> {
         let (manifest, records) = dist::read(dir)?;
+        // A pipe or a link to a device in somebody's release never ends.
+        for path in manifest.artifacts.keys().map(|name| dir.join(name)).filter(|path| path.exists()) {
+            files::require_regular(&path)?;
+        }
         let finished = |record: &Record| Some((record.stage, cache?.finished(record.clone())?));
         let trees = records.iter().filter_map(finished).collect();
         let records = records.into_iter().map(|record| (record.stage, record)).collect();

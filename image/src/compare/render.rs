@@ -105,8 +105,8 @@ fn line(words: &[Word], style: Style) -> String {
     shown.collect::<Vec<_>>().join(" ")
 }
 
-/// Printable ASCII.
-fn clean(text: &str) -> String {
+/// `text` as printable ASCII in one line, with what is none escaped: strangers wrote some of it.
+pub fn clean(text: &str) -> String {
     text.as_bytes()
         .iter()
         .flat_map(|&byte| match byte {

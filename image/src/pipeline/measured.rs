@@ -6,7 +6,7 @@ use crate::pipeline::dist::{COMMAND_LINE, DISK, INITRD, KERNEL, MODEL, OVMF};
 use crate::pipeline::stage::{Record, Stage};
 use crate::pipeline::volume::{self, Volume};
 use crate::progress::Progress;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use measure::Sha256;
 use measure::cmdline::{CommandLine, Tee};
 use measure::snp::{KernelHashes, Launch, LaunchDigest, Ovmf, ShapeTable, VmmProfile};
@@ -94,6 +94,11 @@ impl Manifest {
         let text = files::read_text(path, MAX_MANIFEST)?;
         let manifest: Self = serde_json::from_str(&text).with_context(|| format!("parsing {}", path.display()))?;
         ensure!(manifest.schema == SCHEMA, "{}: expected schema {SCHEMA}, found {}", path.display(), manifest.schema);
+        // They are looked up in the directory, and nowhere else.
+        let plain = |name: &str| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+        if let Some(name) = manifest.artifacts.keys().find(|name| !plain(name)) {
+            bail!("{}: artifacts: expected names of files, found {name:?}", path.display());
+        }
         Ok(manifest)
     }
 
@@ -263,5 +268,34 @@ impl Measurements {
             facts.insert(format!("stage {} output", stage.name.name()), stage.output.to_string());
         }
         facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifacts_have_plain_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("manifest.json");
+        let zero = "0".repeat(64);
+        let guid = "00000000-0000-0000-0000-000000000001";
+        let volume = serde_json::json!({
+            "data_partuuid": guid, "hash_partuuid": guid, "data_blocks": 1, "salt": zero, "root_sha256": zero,
+        });
+        let read = |name: &str| {
+            let manifest = serde_json::json!({
+                "schema": SCHEMA, "source_date_epoch": 0, "host_resistant": false, "boots": [],
+                "artifacts": { name: { "size": 0, "sha256": zero } }, "root": volume, "model": volume,
+            });
+            std::fs::write(&path, manifest.to_string()).unwrap();
+            Manifest::read(&path)
+        };
+        read("rootfs.erofs").unwrap();
+        for name in ["../../etc/shadow", "/etc/shadow", "a/b", "..", ".hidden", ""] {
+            let error = read(name).unwrap_err().to_string();
+            assert!(error.contains("expected names of files"), "{name}: {error}");
+        }
     }
 }

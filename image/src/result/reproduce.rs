@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Largest source archive, unpacked, in bytes, and most files in it.
 const MAX_SOURCE: u64 = 1 << 30;
@@ -100,7 +100,8 @@ pub fn chain_of_lock(checkout: &Checkout) -> anyhow::Result<Vec<Broken>> {
 /// all of it, as forges put one there, is left out.
 ///
 /// # Errors
-/// When it is no such archive, has something else than files, directories and links in it, or is too large.
+/// When it is no such archive, has something else than files, directories and links in it, a link leads out of it, or it is too
+/// large.
 pub fn unpack(archive: &Path, into: &Path) -> anyhow::Result<()> {
     let unpacking = || format!("unpacking {}", archive.display());
     let mut file = BufReader::new(File::open(archive).with_context(unpacking)?);
@@ -124,13 +125,95 @@ pub fn unpack(archive: &Path, into: &Path) -> anyhow::Result<()> {
     let names = || -> std::io::Result<Vec<PathBuf>> { fs::read_dir(into)?.map(|entry| Ok(entry?.path())).collect() };
     match &names().with_context(unpacking)?[..] {
         [] => bail!("{}: it is empty", archive.display()),
-        [only] if only.is_dir() => {
+        [only] if fs::symlink_metadata(only).with_context(unpacking)?.is_dir() => {
             // Beside it, so that nothing in it has to make room.
             let aside = into.with_extension("unpacked");
             fs::rename(only, &aside).with_context(unpacking)?;
             files::remove_tree(into)?;
-            fs::rename(&aside, into).with_context(unpacking)
+            fs::rename(&aside, into).with_context(unpacking)?;
         }
-        _ => Ok(()),
+        _ => {}
+    }
+    links_stay_inside(&fs::canonicalize(into).with_context(unpacking)?, Path::new("")).with_context(unpacking)
+}
+
+/// Makes sure that no link below `dir`, which is in `root`, leads out of `root`: neither by its words, nor through other links.
+fn links_stay_inside(root: &Path, dir: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(root.join(dir))? {
+        let entry = entry?;
+        let (kind, name) = (entry.file_type()?, dir.join(entry.file_name()));
+        if kind.is_dir() {
+            links_stay_inside(root, &name)?;
+        } else if kind.is_symlink() {
+            let target = fs::read_link(entry.path())?;
+            let mut depth = Some(dir.components().count());
+            for part in target.components() {
+                depth = match part {
+                    Component::Normal(_) => depth.and_then(|depth| depth.checked_add(1)),
+                    Component::CurDir => depth,
+                    Component::ParentDir => depth.and_then(|depth| depth.checked_sub(1)),
+                    Component::RootDir | Component::Prefix(_) => None,
+                };
+            }
+            let inside = match fs::canonicalize(entry.path()) {
+                Ok(end) => end.starts_with(root),
+                // It leads nowhere, or round in a circle: to nothing that could be read.
+                Err(_nowhere) => true,
+            };
+            ensure!(depth.is_some() && inside, "{} links to {}, out of the archive", name.display(), target.display());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_an_archive_leads_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("secret")).unwrap();
+        fs::write(dir.path().join("secret/file"), "").unwrap();
+        let outside = dir.path().join("secret");
+        for (count, (links, expected)) in [
+            (&[("only", outside.to_str().unwrap())][..], Some("only links to")),
+            (&[("only", "../secret")], Some("only links to")),
+            (&[("x/a", "file"), ("x/d/b", "../file"), ("x/dangling", "d/nothing")], None),
+            (&[("x/d/a", "../../../secret")], Some("d/a links to ../../../secret")),
+            (&[("x/d/a", "../../secret")], Some("d/a links to ../../secret")),
+            // By their words the second is inside.
+            (&[("x/d/up", "../"), ("x/e", "d/up/../secret"), ("x/file2", "file")], Some("e links to d/up/../secret")),
+            (&[("x/round", "round")], None),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut tar = tar::Builder::new(Vec::new());
+            if links[0].0.starts_with('x') {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(0);
+                header.set_mode(0o644);
+                tar.append_data(&mut header, "x/file", &b""[..]).unwrap();
+            }
+            for (name, target) in links {
+                let mut header = tar::Header::new_gnu();
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_size(0);
+                tar.append_link(&mut header, name, target).unwrap();
+            }
+            let archive = dir.path().join(format!("{count}.tar"));
+            fs::write(&archive, tar.into_inner().unwrap()).unwrap();
+            let into = dir.path().join(format!("into{count}"));
+            fs::create_dir(&into).unwrap();
+            let said = unpack(&archive, &into).map_err(|error| format!("{error:#}"));
+            match expected {
+                Some(expected) => {
+                    assert!(said.as_ref().is_err_and(|said| said.contains(expected)), "{links:?}: {said:?}")
+                }
+                None => assert!(said.is_ok() && into.join("file").exists(), "{links:?}: {said:?}"),
+            }
+            assert!(dir.path().join("secret/file").exists(), "{links:?}");
+        }
     }
 }

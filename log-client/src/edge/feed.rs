@@ -11,6 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::dsse::Envelope;
 use crate::feed::{Feed, MAX_REBUILDS, MAX_TAIL, Rebuild};
 use crate::fleet::Roster;
+use crate::keys::{KeyId, PublicKey};
 use crate::lifecycle::Book;
 use crate::merkle::leaf_hash;
 use crate::note::MAX_NOTE;
@@ -25,6 +26,8 @@ use measure::Sha256;
 use measure::snp::report::ChipId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::slice;
 use std::time::Duration;
 
 /// Most entries of a log that is read.
@@ -70,6 +73,9 @@ pub enum Which {
 pub struct Besides<'a> {
     /// The row of this chip, of this roster.
     pub chip: Option<(&'a Roster, ChipId)>,
+    /// Who is believed about rebuilds. `None`: whoever is named, unverified, so that a stranger's rebuild can take the place
+    /// of another's.
+    pub rebuilders: Option<&'a [PublicKey]>,
     /// The release's proof of the day it was published.
     pub earlier_proof: Option<&'a Proof>,
     /// Whether every entry behind the release is in it.
@@ -186,7 +192,7 @@ impl Snapshot {
             status,
             status_proof,
             fleet_row: besides.chip.map(|(roster, chip)| self.row(roster, &chip)).transpose()?,
-            rebuilds: self.rebuilds(&release.sha256)?,
+            rebuilds: self.rebuilds(&release.sha256, besides.rebuilders)?,
             consistency: self.seen.as_ref().filter(|seen| seen.size > 0).map(|seen| {
                 let Ok(hashes) = self.hashes().consistency(seen.size, self.accepted.checkpoint.size);
                 Consistency { old: seen.size, hashes }.to_string().into_bytes()
@@ -199,11 +205,17 @@ impl Snapshot {
     }
 
     /// The newest statement of each who has rebuilt the release, as many as fit.
-    fn rebuilds(&self, release: &Sha256) -> anyhow::Result<Vec<Rebuild>> {
+    fn rebuilds(&self, release: &Sha256, by: Option<&[PublicKey]>) -> anyhow::Result<Vec<Rebuild>> {
         let mut newest = BTreeMap::new();
         for index in self.book.rebuilds(release) {
-            let signers = Envelope::parse(self.entry(*index)?)?.unverified_signatures().to_vec();
-            newest.extend(signers.into_iter().map(|signature| (signature.keyid, *index)));
+            let envelope = Envelope::parse(self.entry(*index)?)?;
+            // Each key by itself, as for the verdict: beside a good signature anybody can put a bad one.
+            let signed = |key: &&PublicKey| envelope.verify(slice::from_ref(*key), NonZeroUsize::MIN).is_ok();
+            let signers: Vec<KeyId> = match by {
+                Some(keys) => keys.iter().filter(signed).map(PublicKey::id).collect(),
+                None => envelope.unverified_signatures().iter().map(|signature| signature.keyid).collect(),
+            };
+            newest.extend(signers.into_iter().map(|signer| (signer, *index)));
         }
         let indexes: BTreeSet<u64> = newest.into_values().collect();
         let rebuild = |index: u64| {

@@ -1,7 +1,7 @@
 //! A feed: everything a client needs of one release, read from a log that is here or anywhere.
 
 use super::events;
-use super::rules::{PolicyFlags, RootFlags};
+use super::rules::{PolicyFlags, RootFlags, public};
 use crate::report::Answer;
 use crate::workspace;
 use ::measure::appraise::Time;
@@ -37,6 +37,9 @@ pub(super) struct FeedFlags {
     /// The roster that the newest status names.
     #[arg(long, value_name = "FILE", requires = "chip")]
     roster: Option<PathBuf>,
+    /// The public key of one whose rebuild counts. Without it the rebuilds of all who are named go in unverified, as many as fit.
+    #[arg(long, value_name = "FILE.pub")]
+    rebuilder: Vec<PathBuf>,
     /// The proof that was written when the release was made: since when it has been public.
     #[arg(long, value_name = "FILE")]
     earlier_proof: Option<PathBuf>,
@@ -79,8 +82,13 @@ pub(super) fn run(flags: &FeedFlags) -> anyhow::Result<Answer> {
     }
     let roster = flags.roster.as_ref().map(|file| events::roster(file)).transpose()?;
     let earlier_proof = flags.earlier_proof.as_ref().map(|file| proof(file)).transpose()?;
-    let besides =
-        Besides { chip: roster.as_ref().zip(flags.chip), earlier_proof: earlier_proof.as_ref(), tail: flags.tail };
+    let rebuilders = flags.rebuilder.iter().map(|file| public(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    let besides = Besides {
+        chip: roster.as_ref().zip(flags.chip),
+        rebuilders: Some(&rebuilders[..]).filter(|keys| !keys.is_empty()),
+        earlier_proof: earlier_proof.as_ref(),
+        tail: flags.tail,
+    };
     let feed = snapshot.feed(flags.release, &besides, &policy)?;
     let bytes = feed.to_bytes()?;
     replace(&flags.out, &bytes)?;

@@ -148,7 +148,7 @@ fn absolute(mirror: &Mirror) -> anyhow::Result<Mirror> {
     })
 }
 
-fn public(file: &Path) -> anyhow::Result<PublicKey> {
+pub(super) fn public(file: &Path) -> anyhow::Result<PublicKey> {
     match key::public(file)? {
         AnyPublicKey::Ed25519(key) => Ok(key),
         AnyPublicKey::P256(_) => bail!("{}: expected an Ed25519 key, found one for submissions", file.display()),

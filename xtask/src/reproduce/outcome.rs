@@ -7,6 +7,7 @@ use super::source::Fresh;
 use crate::release::statement;
 use crate::report::Answer;
 use anyhow::Context as _;
+use image::compare::render::clean;
 use image::compare::{Build, Difference, Provenance, compare};
 use image::pipeline::dist;
 use image::pipeline::measured::{MEASUREMENTS_LOCK, Manifest, Measurements};
@@ -259,19 +260,18 @@ impl Outcome {
 
 /// A difference, a line for each thing about it.
 fn shown(first: &Difference) -> String {
-    let mut text = format!("  where     {}", first.artifact);
-    text += &first.path.as_ref().map(|path| format!(": {path}")).unwrap_or_default();
-    text += "\n";
+    let path = first.path.as_ref().map(|path| format!(": {path}")).unwrap_or_default();
+    let mut text = format!("  where     {}\n", clean(&format!("{}{path}", first.artifact)));
     if let Some(from) = &first.provenance {
-        text += &format!("  from      {}\n", whence(from));
+        text += &format!("  from      {}\n", clean(&whence(from)));
     }
     let at = first.offset.map(|offset| format!(", at byte {offset}")).unwrap_or_default();
     text += &format!("  what      {}{at}\n", first.kind.name());
     for (whose, value) in [("released", &first.old), ("rebuilt ", &first.new)] {
         let value = value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
-        text += &format!("  {whose}  {value}\n");
+        text += &format!("  {whose}  {}\n", clean(&value));
     }
-    text + &format!("  cause     {}\n", first.cause)
+    text + &format!("  cause     {}\n", clean(&first.cause.to_string()))
 }
 
 fn whence(from: &Provenance) -> String {
@@ -286,5 +286,35 @@ fn whence(from: &Provenance) -> String {
         Provenance::Generated { rule } => format!("a rule of ours: {rule:?}"),
         Provenance::Allowed { reason } => format!("a listed exception: {reason}"),
         Provenance::Fetched { name } => format!("the locked file {name}"),
+    }
+}
+
+#[cfg(test)]
+mod shown_tests {
+    use super::*;
+    use image::compare::{Cause, Kind, Value};
+
+    #[test]
+    fn a_strangers_words_stay_on_their_line() {
+        let bad = |word: &str| format!("{word}\u{1b}[9A\u{202e}\nREPRODUCED  1.0.0");
+        let first = Difference {
+            stage: Stage::Rootfs,
+            artifact: bad("artifact"),
+            path: Some(bad("path")),
+            kind: Kind::Bytes,
+            offset: None,
+            old: Some(Value::Text(bad("old"))),
+            new: None,
+            provenance: Some(Provenance::Package {
+                package: bad("package"),
+                old: Some(bad("version")),
+                new: None,
+                source: Some(bad("source")),
+            }),
+            cause: Cause::Follows { from: bad("from") },
+        };
+        let text = shown(&first);
+        assert_eq!(text.lines().count(), 6, "{text}");
+        assert!(text.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')), "{text}");
     }
 }

@@ -4,7 +4,7 @@ use super::Mismatch;
 use crate::key;
 use crate::release::{PROOF, RELEASE};
 use anyhow::{Context as _, bail, ensure};
-use image::files::read_bounded;
+use image::files::{read_bounded, require_regular};
 use image::pipeline::dist::STAGES;
 use image::pipeline::measured::Artifact;
 use log_client::dsse::{Envelope, MAX_ENVELOPE};
@@ -175,6 +175,7 @@ impl Published {
             if !path.exists() {
                 continue;
             }
+            require_regular(&path)?;
             let (expected, found) = (subject.digest.sha256, Artifact::of(&path)?.sha256);
             if found != expected {
                 let reason = format!("{}: signed was sha256 {expected}, found {found}", path.display());
@@ -228,4 +229,35 @@ fn look_up(what: &str, log: &Mirror, believed: &Believed) -> anyhow::Result<Resu
     }
     ensure!(size > 0, "the log is empty");
     Ok(Err(format!("none of the {size} entries is a release {version} by those whom you believe")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_released_file_is_no_link() {
+        let golden = include_bytes!("../../../log-client/src/statement/golden/release.json");
+        let statement = Statement::parse(golden.trim_ascii_end()).unwrap();
+        let Predicate::Release(release) = statement.predicate.clone() else { panic!() };
+        let dir = tempfile::tempdir().unwrap();
+        let published = Published {
+            entry: Vec::new(),
+            proof: String::new(),
+            release: *release,
+            index: 0,
+            log: String::new(),
+            dir: Some(dir.path().to_path_buf()),
+            statement,
+        };
+        assert!(published.files().unwrap().is_ok_and(|there| there.is_empty()));
+        let path = dir.path().join(&published.statement.subjects[0].name);
+        symlink("/dev/null", &path).unwrap();
+        assert!(published.files().err().unwrap().to_string().contains("expected a regular file"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "other").unwrap();
+        assert!(published.files().unwrap().is_err_and(|wrong| wrong.reason.contains("signed was sha256")));
+    }
 }

@@ -4,7 +4,7 @@ use super::attest::Attest;
 use super::outcome::{Outcome, Rebuild};
 use super::published::{BelieveFlags, Published};
 use super::source::{Checked, Fresh, Source, git};
-use super::{How, inputs, one};
+use super::{How, archived, inputs, one};
 use crate::flags::Flags;
 use crate::release::statement::{Facts, statement};
 use clap::Parser as _;
@@ -12,6 +12,7 @@ use image::inputs::lock::LOCK;
 use image::pipeline::dist::{MANIFEST, STAGES};
 use image::pipeline::measured::{Artifact, Boot, Manifest};
 use image::pipeline::volume::Volume;
+use image::result::archive;
 use log_client::dsse::Envelope;
 use log_client::edge::cosign::Mirror;
 use log_client::edge::log::Log;
@@ -316,4 +317,16 @@ fn a_release_is_found_in_a_log_at_an_address() {
     for what in ["1", "1.2.4"] {
         assert!(Published::find(what, believe.log.as_ref(), &believed).unwrap().is_err());
     }
+}
+
+#[test]
+fn an_archives_source_is_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join(archive::SOURCE);
+    assert_eq!(archived(dir.path()).unwrap(), None);
+    fs::create_dir(&bundle).unwrap();
+    assert!(archived(dir.path()).unwrap_err().to_string().contains("expected a regular file"));
+    fs::remove_dir(&bundle).unwrap();
+    fs::write(&bundle, "").unwrap();
+    assert_eq!(archived(dir.path()).unwrap(), Some(dir.path()));
 }
