@@ -382,8 +382,8 @@ fn date_and_path(scene: &Scene) -> anyhow::Result<()> {
         scene.build(name, &scene.checkout, &[], Some((Stage::Rootfs, plant)))
     };
     let hosts = "etc/hosts";
-    let (old, _) = build("old", [(UNIT, "# built on 2026-11-23\n"), (hosts, "# in /home/ann/src\n")])?;
-    let (new, _) = build("new", [(UNIT, "# built on 2026-11-24\n"), (hosts, "# in /home/bob/src\n")])?;
+    let (old, _) = build("old", [(UNIT, "# built on 2026-11-23\n"), (hosts, "# in /home/me/src\n")])?;
+    let (new, _) = build("new", [(UNIT, "# built on 2026-11-24\n"), (hosts, "# in /home/you/src\n")])?;
     let found = compare(&Build::open(&old, None)?, &Build::open(&new, None)?)?;
     is_named(&found, &named(Stage::Rootfs, EROFS, hosts, Kind::Bytes, "probably an embedded path"))?;
     let dated = found.differences.get(1).context("a second difference")?;
