@@ -90,8 +90,10 @@ fn killed_at_any_moment_and_run_to_the_end() {
     }
     same(&build(checkout(), &cache, &out).output().unwrap(), &out);
     assert_eq!(names(&cache.join("work")), [""; 0], "what dead runs left is removed");
-    for stage in names(&cache.join("stages")) {
-        let left = names(&cache.join("stages").join(&stage));
+    let stages = cache.join("stages");
+    // In the linked ones another build may be at work.
+    for stage in names(&stages).into_iter().filter(|stage| !stages.join(stage).is_symlink()) {
+        let left = names(&stages.join(&stage));
         assert!(left.iter().all(|name| !name.ends_with(".tmp")), "stage {stage} left {left:?}");
     }
 }
