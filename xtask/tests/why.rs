@@ -86,7 +86,7 @@ fn back_from_digests() {
         records.into_iter().find(|record| record.stage.name() == name).unwrap()
     };
     for (digest, kind, name) in [
-        (text("/root/root_sha256"), "volume", "root volume"),
+        (manifest["root"]["root_sha256"].as_str().unwrap().to_owned(), "volume", "root volume"),
         (text("/artifacts/vitrine/sha256"), "artifact", "vitrine"),
         (lock.package("ovmf-amdsev").unwrap().sha256.to_string(), "package", "ovmf-amdsev "),
         (crate_of("hyper"), "crate", "hyper "),
