@@ -1,0 +1,26 @@
+//! What the agent and its helper say to each other on `/run/attest.sock` (docs/formats.md, "Attestation helper"), and the
+//! helper itself.
+//!
+//! The helper alone can have reports made, and it makes one kind: the report of a session, over the two hashes it is asked
+//! with, which it puts under their label itself. Whoever takes the agent over gets no report of anything else.
+//!
+//! ```
+//! use attest::{Request, Answer, Failure};
+//! use measure::Sha256;
+//!
+//! let request = Request::Report { handshake: Sha256::of(b"transcript"), statement: Sha256::of(b"statement") };
+//! assert_eq!(Request::parse(&request.to_bytes()), Ok(request));
+//! let answer = Answer::Failed(Failure::Busy);
+//! assert_eq!(Answer::parse(&answer.to_bytes()?), Ok(answer));
+//! # Ok::<(), attest::Malformed>(())
+//! ```
+
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
+
+mod client;
+mod protocol;
+
+pub use channel::evidence::{Kind, MAX_OPERATOR, MAX_REPORT};
+pub use channel::feed::MAX_FEED;
+pub use client::{AskError, Report, feed, operator, report};
+pub use protocol::{Answer, Failure, HEAD, Head, Malformed, REQUEST, Request, SOCKET};
