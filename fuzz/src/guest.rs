@@ -1,6 +1,6 @@
 //! Properties of what a guest is sent: by users, by the agent, by a worker, by the simulated processor.
 
-use openai::{Cutter, Frame, MAX_BODY, MAX_FRAME, Request};
+use openai::{Call, Cutter, Frame, MAX_BODY, MAX_FRAME, Piece, Pieces, Request};
 use simulate_port::{ANSWER, Answer, REQUEST};
 
 /// A request that is accepted survives the way to a worker, and its stop strings end any text.
@@ -15,6 +15,21 @@ pub fn chat_request(bytes: &[u8]) -> bool {
         assert!(stopped);
     }
     true
+}
+
+/// A call that is accepted is written as it was read; so is a reply, and it is the same however it comes.
+pub fn call(bytes: &[u8]) -> bool {
+    let call = Call::parse(bytes);
+    assert!(call.as_ref().map_or(true, |call| call.to_bytes() == bytes));
+    let (mut slow, mut fast, mut pieces) = (Pieces::default(), Pieces::default(), Vec::new());
+    let slowly = bytes.iter().try_for_each(|byte| slow.push(&[*byte]).map(|more| pieces.extend(more)));
+    let at_once = fast.push(bytes).and_then(|pieces| fast.end().map(|()| pieces));
+    let slowly = slowly.and_then(|()| slow.end().map(|()| pieces));
+    assert!(slowly == at_once);
+    let mut written = Vec::new();
+    at_once.iter().flatten().for_each(|piece| piece.write(&mut written));
+    assert!(at_once.is_err() || written == bytes);
+    call.is_ok() || at_once.is_ok()
 }
 
 /// A frame that is accepted is written as it was read. Any bytes are text in the end, however they are cut.
@@ -51,7 +66,18 @@ pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
         bytes
     };
     let usage = openai::Usage { prompt: 1, completion: 2 };
+    let reply = |pieces: &[Piece]| {
+        let mut bytes = Vec::new();
+        pieces.iter().for_each(|piece| piece.write(&mut bytes));
+        bytes
+    };
+    let done = Piece::Done(openai::Finish::Stop, usage);
     match name {
+        "call" => vec![
+            Call { route: openai::Route::Chat, salt: Some([7; 32]), body: body.to_vec() }.to_bytes(),
+            reply(&[Piece::Text("n\u{e9}e ".to_owned()), done, Piece::Receipt(vec![1; 40])]),
+            reply(&[Piece::Text("a".to_owned()), Piece::Failed(openai::Failure::Engine)]),
+        ],
         "chat_request" => vec![body.to_vec()],
         "worker_frame" => vec![
             frame(Frame::Text("n\u{e9}e \u{1f600}".to_owned())),

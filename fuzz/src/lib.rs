@@ -7,7 +7,7 @@
 mod guest;
 mod log;
 
-pub use guest::{chat_request, processor_message, worker_frame};
+pub use guest::{call, chat_request, processor_message, worker_frame};
 pub use log::{
     log_checkpoint, log_feed, log_monitor, log_note, log_policy, log_proof, log_request, log_rules, log_tile,
 };
@@ -59,7 +59,8 @@ pub use session::{
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 45] = [
+pub const PROPERTIES: [(&str, Property); 46] = [
+    ("call", call),
     ("chat_request", chat_request),
     ("cmdline", cmdline),
     ("cpio", cpio),
@@ -203,7 +204,8 @@ pub fn request(bytes: &[u8]) -> bool {
 pub fn evidence_bundle(bytes: &[u8]) -> bool {
     let Ok(bundle) = Bundle::parse(bytes) else { return false };
     assert_eq!(bundle.to_bytes().expect("what was read can be written"), bytes);
-    let request = verify::Request { bundle: &bundle, release: None, memories: &[], report_data: &Demand::Any, now: Time(0) };
+    let request =
+        verify::Request { bundle: &bundle, release: None, memories: &[], report_data: &Demand::Any, now: Time(0) };
     let verdict = verify::appraise(&request, &STRICT, &Roots::amd());
     assert_eq!(verdict.outcome(), Outcome::Rejected);
     true

@@ -76,7 +76,34 @@ const DONE: u8 = 3;
 const FAILED: u8 = 4;
 const REQUEST: u8 = 5;
 
-const FAILURES: [Failure; 4] = [Failure::Request, Failure::TooLong, Failure::Model, Failure::Engine];
+impl Finish {
+    pub(crate) fn to_byte(self) -> u8 {
+        match self {
+            Self::Stop => 0,
+            Self::Length => 1,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Stop, Self::Length].into_iter().find(|finish| finish.to_byte() == byte)
+    }
+}
+
+impl Failure {
+    pub(crate) fn to_byte(self) -> u8 {
+        match self {
+            Self::Request => 0,
+            Self::TooLong => 1,
+            Self::Model => 2,
+            Self::Engine => 3,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        let all = [Self::Request, Self::TooLong, Self::Model, Self::Engine];
+        all.into_iter().find(|failure| failure.to_byte() == byte)
+    }
+}
 
 impl Frame {
     /// Sends the frame.
@@ -94,13 +121,9 @@ impl Frame {
                 (TEXT, text.as_bytes().to_vec())
             }
             Self::Done(finish, Usage { prompt, completion }) => {
-                let finish = match finish {
-                    Finish::Stop => 0,
-                    Finish::Length => 1,
-                };
-                (DONE, [&[finish][..], &prompt.to_le_bytes(), &completion.to_le_bytes()].concat())
+                (DONE, [&[finish.to_byte()][..], &prompt.to_le_bytes(), &completion.to_le_bytes()].concat())
             }
-            Self::Failed(failure) => (FAILED, vec![*failure as u8]),
+            Self::Failed(failure) => (FAILED, vec![failure.to_byte()]),
         };
         write(stream, kind, &content)
     }
@@ -115,12 +138,12 @@ pub fn read(stream: &mut impl Read) -> Result<Frame, FrameError> {
     match (kind, content.as_slice()) {
         (READY, []) => Ok(Frame::Ready),
         (TEXT, [_, ..]) => String::from_utf8(content).map(Frame::Text).map_err(|_| FrameError::Malformed),
-        (DONE, &[finish @ 0..=1, p0, p1, p2, p3, c0, c1, c2, c3]) => {
-            let finish = if finish == 0 { Finish::Stop } else { Finish::Length };
+        (DONE, &[finish, p0, p1, p2, p3, c0, c1, c2, c3]) => {
+            let finish = Finish::from_byte(finish).ok_or(FrameError::Malformed)?;
             let (prompt, completion) = (u32::from_le_bytes([p0, p1, p2, p3]), u32::from_le_bytes([c0, c1, c2, c3]));
             Ok(Frame::Done(finish, Usage { prompt, completion }))
         }
-        (FAILED, &[code]) => FAILURES.get(usize::from(code)).copied().map(Frame::Failed).ok_or(FrameError::Malformed),
+        (FAILED, &[code]) => Failure::from_byte(code).map(Frame::Failed).ok_or(FrameError::Malformed),
         _ => Err(FrameError::Malformed),
     }
 }
