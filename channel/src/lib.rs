@@ -84,6 +84,7 @@ pub mod client;
 pub mod evidence;
 pub mod feed;
 mod noise;
+pub mod operator;
 pub mod receipt;
 pub mod record;
 pub mod server;
@@ -92,6 +93,7 @@ pub mod statement;
 
 pub use evidence::Evidence;
 pub use noise::{M1, M2, M3, Seed};
+pub use operator::Operator;
 pub use record::Outcome;
 pub use shape::Shaping;
 pub use statement::KeyStatement;

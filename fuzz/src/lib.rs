@@ -51,15 +51,15 @@ mod session;
 
 pub use releases::{dsse, fleet, key_file, rekor_answer, rekor_config, sigstore_bundle, statement};
 pub use session::{
-    session_evidence, session_feed, session_m1, session_m2, session_m3, session_message, session_receipt,
-    session_statement,
+    operator_document, session_evidence, session_feed, session_m1, session_m2, session_m3, session_message,
+    session_receipt, session_statement,
 };
 
 /// A parser's property.
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 46] = [
+pub const PROPERTIES: [(&str, Property); 47] = [
     ("call", call),
     ("chat_request", chat_request),
     ("cmdline", cmdline),
@@ -84,6 +84,7 @@ pub const PROPERTIES: [(&str, Property); 46] = [
     ("log_rules", log_rules),
     ("log_tile", log_tile),
     ("manifest", manifest),
+    ("operator_document", operator_document),
     ("ovmf", ovmf),
     ("policy", policy),
     ("processor_message", processor_message),

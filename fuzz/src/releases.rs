@@ -23,7 +23,8 @@ static SUBMISSION: LazyLock<Submission> = LazyLock::new(|| {
     let key = SubmissionKey::from_scalar(&[5; 32]).expect("a scalar");
     Submission::sign(b"release 1", &key)
 });
-static KEYS: LazyLock<[PublicKey; 2]> = LazyLock::new(|| [1, 11].map(|seed| SigningKey::from_seed(&[seed; 32]).public()));
+static KEYS: LazyLock<[PublicKey; 2]> =
+    LazyLock::new(|| [1, 11].map(|seed| SigningKey::from_seed(&[seed; 32]).public()));
 
 /// An envelope that is accepted is written as it was read, and verified without harm; an entry of a log takes one index
 /// whatever it is.

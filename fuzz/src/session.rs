@@ -5,7 +5,7 @@ use channel::evidence::{Attestation, Evidence, Kind};
 use channel::receipt::{MAX_RECEIPT, Receipt};
 use channel::record::Message;
 use channel::server::{self, About, Attesting, Identity};
-use channel::{Error, KeyStatement, M2, M3, Seed, Shaping, feed};
+use channel::{Error, KeyStatement, M2, M3, Operator, Seed, Shaping, feed};
 use core::time::Duration;
 use measure::Sha256;
 use std::sync::LazyLock;
@@ -87,6 +87,17 @@ pub fn session_feed(bytes: &[u8]) -> bool {
     true
 }
 
+/// An operator document that is accepted has one text for what it says, and nothing in it that a terminal would act on.
+pub fn operator_document(bytes: &[u8]) -> bool {
+    let Ok(Operator { name, country, contact, sessions, workers }) = Operator::parse(bytes) else { return false };
+    let text = format!(
+        "vitrine-operator 1\nname {name}\ncountry {country}\ncontact {contact}\nsessions {sessions}\nworkers {workers}\n"
+    );
+    assert_eq!(text.as_bytes(), bytes);
+    assert!(text.lines().all(|line| line.len() <= 110 && line.bytes().all(|byte| matches!(byte, b' '..=b'~'))));
+    true
+}
+
 /// A receipt that is accepted is one that was signed.
 pub fn session_receipt(bytes: &[u8]) -> bool {
     let Ok(receipt) = Receipt::verify(bytes, &STATEMENT) else { return false };
@@ -115,6 +126,10 @@ pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
     let passed_on = feed::decode(&feed).expect("a feed").remove("feed").expect("what the log says");
     assert_eq!(Feed::parse(&passed_on).as_ref(), Ok(&said));
     match name {
+        "operator_document" => vec![
+            b"vitrine-operator 1\nname Example Hosting\ncountry IS\ncontact it@example.org\nsessions 200\nworkers 4\n"
+                .into(),
+        ],
         "session_m1" => vec![m1],
         "session_m2" => vec![m2],
         "session_m3" => vec![connect(&m2).expect("a session").1],

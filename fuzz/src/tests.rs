@@ -56,7 +56,9 @@ fn samples(name: &str) -> Vec<Vec<u8>> {
         "manifest" => vec![read(&root.join("../content/manifest.yaml"))],
         "policy" => vec![policy_text()],
         "request" => vec![read(&root.join("../image/request.toml"))],
-        session if session.starts_with("session_") => crate::session::samples(session),
+        session if session == "operator_document" || session.starts_with("session_") => {
+            crate::session::samples(session)
+        }
         "snp_certificate" => leaves(),
         "snp_crl" => vec![revocation_list()],
         "snp_report" => [2, 3, 4, 5].map(report).into(),
@@ -209,7 +211,7 @@ macro_rules! survive {
 
 survive!(
     call chat_request cmdline cpio deb disk dsse erofs evidence_bundle fleet inspect key_file listing lock log_checkpoint
-    log_feed log_monitor log_note log_policy log_proof log_request log_rules log_tile manifest ovmf policy
+    log_feed log_monitor log_note log_policy log_proof log_request log_rules log_tile manifest operator_document ovmf policy
     processor_message rekor_answer rekor_config request session_evidence session_feed session_m1 session_m2
     session_m3 session_message session_receipt session_statement sigstore_bundle snp_certificate snp_crl snp_report
     statement tar tdx_quote worker_frame
