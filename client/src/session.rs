@@ -1,0 +1,301 @@
+//! A session with a guest whose evidence was accepted: what `chat` and `connect` talk through. Nothing of the user's is
+//! sent before the verdict, and there is one way to a verdict and no second try with less.
+
+mod wire;
+
+pub(crate) use wire::Address;
+
+use crate::report;
+use crate::state::State;
+use crate::{files, host, policy, roots};
+use anyhow::{Context as _, bail, ensure};
+use channel::client::{Hello, Verified};
+use channel::{Evidence, KeyStatement, Outcome, Seed, Shaping};
+use openai::call::{Call, Piece, Pieces};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use verify::bundle::MAX_BUNDLE;
+use verify::{Bundle, Policy, Verdict, verdict};
+use wire::Wire;
+
+/// How long nothing may come of a paced reply, of which something comes every 50 ms.
+const PACED: Duration = Duration::from_secs(30);
+/// The same of another: the model reads a long conversation before it says something.
+const UNPACED: Duration = Duration::from_secs(10 * 60);
+/// How often a caller is asked whether it has enough.
+const TICK: Duration = Duration::from_millis(250);
+
+/// With whom a session is wanted, and what is demanded of them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// Where the guest is: http://HOST:8080, or https:// if TLS is in front of it. What is said is encrypted to the guest
+    /// in either case.
+    #[arg(value_name = "URL")]
+    address: Address,
+    /// What is demanded: a policy file. If not given, the policy that `vitrine policy` prints, which names nobody's keys
+    /// and so accepts nobody.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The release's signed statement: what the guest sends must be the same, byte by byte.
+    #[arg(long, value_name = "FILE")]
+    release: Option<PathBuf>,
+    /// A directory in which this client remembers the newest that it has accepted of each log, and below which it does not
+    /// go. It is made if it is not there; without it nothing is remembered.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// What somebody on the way can see of an answer: how long it is, to within a quarter (paced); when its parts came
+    /// (bucket); everything that sizes and times say (off).
+    #[arg(long, value_enum, default_value_t = Shape::Paced)]
+    shaping: Shape,
+    /// Write what the verdict was on into this file, accepted or not: `vitrine verify` gives the same verdict on it.
+    #[arg(long, value_name = "FILE")]
+    save_bundle: Option<PathBuf>,
+    /// Talk to a guest where everything passed but the hardware is simulated. Everybody can read along.
+    #[cfg(feature = "simulated-hardware")]
+    #[arg(long)]
+    dangerously_accept_simulated_hardware: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Shape {
+    Paced,
+    Bucket,
+    Off,
+}
+
+/// What sessions are opened with.
+#[derive(Debug)]
+pub(crate) struct Target {
+    address: Address,
+    policy: Policy,
+    release: Option<Vec<u8>>,
+    state: Option<PathBuf>,
+    shaping: Shaping,
+    save_bundle: Option<PathBuf>,
+    accepts_simulated: bool,
+}
+
+impl Target {
+    /// Reads the files that the flags name.
+    pub(crate) fn read(flags: &Flags) -> anyhow::Result<Self> {
+        let release = flags.release.as_ref().map(|path| files::read(path, MAX_BUNDLE as u64)).transpose()?;
+        #[cfg(feature = "simulated-hardware")]
+        let accepts_simulated = flags.dangerously_accept_simulated_hardware;
+        #[cfg(not(feature = "simulated-hardware"))]
+        let accepts_simulated = false;
+        Ok(Self {
+            address: flags.address.clone(),
+            policy: policy::read(flags.policy.as_deref())?,
+            release,
+            state: flags.state.clone(),
+            shaping: match flags.shaping {
+                Shape::Paced => Shaping::Paced,
+                Shape::Bucket => Shaping::Bucket,
+                Shape::Off => Shaping::Off,
+            },
+            save_bundle: flags.save_bundle.clone(),
+            accepts_simulated,
+        })
+    }
+}
+
+/// What came of [`open`].
+pub(crate) enum Opened {
+    /// The verdict is no. Nothing of the user's was sent, and the connection is closed.
+    Refused(Verdict),
+    /// The verdict is yes.
+    Session(Session),
+}
+
+/// A positive verdict on one session. Only [`open`] makes one.
+pub(crate) struct Accepted {
+    verdict: Verdict,
+    bundle: Bundle,
+}
+
+/// A session with a guest whose evidence was accepted.
+pub(crate) struct Session {
+    channel: Verified<Accepted>,
+    wire: Wire,
+    /// Times in the session count from here.
+    started: Instant,
+    shaping: Shaping,
+    /// Whether something went wrong, after which there is nothing more to be had.
+    broken: bool,
+}
+
+/// Connects, has the guest attest to the session, and judges what it shows. A new session each time: nothing is kept of
+/// an earlier verdict but what [`State`] remembers of logs.
+///
+/// # Errors
+/// When there is no verdict: nobody answers, or not by the protocol, or a file cannot be read or written.
+pub(crate) fn open(target: &Target) -> anyhow::Result<Opened> {
+    let started = Instant::now();
+    let mut wire = Wire::dial(&target.address)?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).context("drawing a seed")?;
+    const HANDSHAKE: &str = "shaking hands with what should be a guest";
+    let (hello, m1) = Hello::new(Seed::new(seed), target.shaping).context(HANDSHAKE)?;
+    wire.send(m1)?;
+    let (connected, m3) = hello.finish(&wire.expect()?, started.elapsed()).context(HANDSHAKE)?;
+    wire.send(m3)?;
+    let unverified = connected.evidence(&wire.expect()?).context(HANDSHAKE)?;
+    match unverified.judge(|evidence| judge(target, evidence)) {
+        Ok(channel) => Ok(Opened::Session(Session { channel, wire, started, shaping: target.shaping, broken: false })),
+        Err(Refusal::Verdict(verdict)) => Ok(Opened::Refused(*verdict)),
+        Err(Refusal::Undecided(error)) => Err(error),
+    }
+}
+
+/// Why there is no session.
+enum Refusal {
+    Verdict(Box<Verdict>),
+    Undecided(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Undecided(error)
+    }
+}
+
+/// The one way to an [`Accepted`].
+fn judge(target: &Target, evidence: &Evidence) -> Result<Accepted, Refusal> {
+    let Target { policy, release, .. } = target;
+    let state = target.state.as_deref().map(State::open).transpose()?;
+    let memories = state.as_ref().map_or_else(|| Ok(Vec::new()), |state| state.memories(policy))?;
+    let (bundle, verdict) =
+        verify::session::appraise(evidence, release.as_deref(), &memories, policy, &roots::believed(), host::now()?);
+    if let Some(path) = &target.save_bundle {
+        files::replace(path, &bundle.to_bytes().context("writing the evidence as a bundle")?)?;
+    }
+    match verdict.outcome() {
+        verdict::Outcome::Accepted => {}
+        verdict::Outcome::Simulated if target.accepts_simulated => report::progress(
+            "SIMULATED HARDWARE: whoever runs it reads what you write; you have asked for it with \
+             --dangerously-accept-simulated-hardware",
+        ),
+        verdict::Outcome::Simulated | verdict::Outcome::Rejected => return Err(Refusal::Verdict(Box::new(verdict))),
+    }
+    if let Some(state) = state {
+        state.learn(&verdict)?;
+    }
+    Ok(Accepted { verdict, bundle })
+}
+
+impl Session {
+    /// The verdict by which there is this session.
+    pub(crate) fn verdict(&self) -> &Verdict {
+        &self.channel.acceptance().verdict
+    }
+
+    /// What it was on.
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.channel.acceptance().bundle
+    }
+
+    /// What the guest says of itself, and its evidence vouches for: whose receipts these are.
+    pub(crate) fn statement(&self) -> &KeyStatement {
+        &self.channel.evidence().statement
+    }
+
+    /// Whether something can be asked, as far as one can know before: reads what has come since the last reply.
+    pub(crate) fn is_open(&mut self) -> bool {
+        let quiet = || -> anyhow::Result<bool> {
+            while let Some(message) = self.wire.receive(Duration::from_millis(1))? {
+                if self.channel.receive(&message, self.started.elapsed())?.over {
+                    return Ok(false);
+                }
+            }
+            Ok(self.started.elapsed() < self.channel.expires())
+        };
+        if !self.broken {
+            self.broken = !{ quiet }().unwrap_or(false);
+        }
+        !self.broken
+    }
+
+    /// Asks, and gives `each` what comes: every piece of the reply, and several times a second [`None`], while there is
+    /// nothing. When `each` breaks, the reply is cancelled and the rest of it dropped. It returns when the session is idle
+    /// again, which with [`Shaping::Paced`] is when the reply's padding is over; all pieces were given before.
+    ///
+    /// The outcome is [`Outcome::Complete`], with a last piece that says how; [`Outcome::Cancelled`], if `each` broke; or
+    /// [`Outcome::Failed`].
+    ///
+    /// # Errors
+    /// When the reply has not come to its end, or is not one. There is nothing more to be had from the session then.
+    pub(crate) fn ask(
+        &mut self,
+        call: &Call,
+        each: &mut dyn FnMut(Option<Piece>) -> ControlFlow<()>,
+    ) -> anyhow::Result<Outcome> {
+        ensure!(!self.broken, "the session is over");
+        let outcome = self.converse(call, each);
+        self.broken = outcome.is_err();
+        outcome
+    }
+
+    fn converse(
+        &mut self,
+        call: &Call,
+        each: &mut dyn FnMut(Option<Piece>) -> ControlFlow<()>,
+    ) -> anyhow::Result<Outcome> {
+        const INCOMPLETE: &str = "the reply is incomplete";
+        for message in self.channel.request(&call.to_bytes(), self.started.elapsed())? {
+            self.wire.send(message)?;
+        }
+        let patience = if self.shaping == Shaping::Paced { PACED } else { UNPACED };
+        let (mut pieces, mut enough, mut end) = (Pieces::default(), false, None);
+        let mut last = Instant::now();
+        loop {
+            let mut news = Vec::new();
+            match self.wire.receive(TICK).context(INCOMPLETE)? {
+                Some(message) => {
+                    last = Instant::now();
+                    let received = self.channel.receive(&message, self.started.elapsed()).context(INCOMPLETE)?;
+                    if let Some(beat) = received.send {
+                        self.wire.send(beat).context(INCOMPLETE)?;
+                    }
+                    ensure!(!received.over, "{INCOMPLETE}: the guest has ended the session");
+                    news = pieces.push(&received.content).context(INCOMPLETE)?;
+                    end = received.end.or(end);
+                }
+                None if last.elapsed() > patience => bail!("{INCOMPLETE}: nothing came for {} s", patience.as_secs()),
+                None => {}
+            }
+            let mut news: Vec<_> = news.into_iter().map(Some).collect();
+            if news.is_empty() && end.is_none() {
+                news.push(None);
+            }
+            for piece in news {
+                if !enough && each(piece).is_break() {
+                    enough = true;
+                    if end.is_none()
+                        && let Some(message) = self.channel.cancel(self.started.elapsed()).context(INCOMPLETE)?
+                    {
+                        self.wire.send(message).context(INCOMPLETE)?;
+                    }
+                }
+            }
+            if let Some(outcome) = end.filter(|_| self.channel.is_idle()) {
+                match outcome {
+                    Outcome::Complete => pieces.end().context(INCOMPLETE)?,
+                    Outcome::Cancelled => ensure!(enough, "{INCOMPLETE}: the guest has cut it off"),
+                    Outcome::Failed => {}
+                }
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Ends the session, so that the guest need not wait for more.
+    pub(crate) fn close(mut self) {
+        if self.is_open()
+            && let Ok(bye) = self.channel.close(self.started.elapsed())
+        {
+            let _gone = self.wire.send(bye);
+        }
+        self.wire.close();
+    }
+}

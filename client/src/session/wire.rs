@@ -1,0 +1,226 @@
+//! Messages over a WebSocket (RFC 6455), each within a time and a size. TLS, where there is some, is nobody's proof of
+//! anything: what is said is for whoever the verdict accepts.
+
+use anyhow::{Context as _, bail, ensure};
+use channel::evidence::MESSAGE;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::http::{HeaderValue, Uri, header::SEC_WEBSOCKET_PROTOCOL};
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{Error, HandshakeError, Message, WebSocket};
+
+/// What the agent speaks.
+const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("vitrine.v1");
+/// Where it does.
+const PATH: &str = "/session";
+/// For a connection to each of the addresses that a name has.
+const CONNECT: Duration = Duration::from_secs(15);
+/// For everything until messages can be sent, and for sending each.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a guest is.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    /// As `ws://` or `wss://`, whatever it was given as.
+    uri: Uri,
+    host: String,
+    port: u16,
+    tls: bool,
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "expected a URL such as http://HOST:8080";
+        let uri: Uri = text.parse().map_err(|error| format!("{EXPECTED}: {error}"))?;
+        let (scheme, tls) = match uri.scheme_str() {
+            Some("ws" | "http") => ("ws", false),
+            Some("wss" | "https") => ("wss", true),
+            found => return Err(format!("{EXPECTED}, found the scheme {:?}", found.unwrap_or_default())),
+        };
+        let authority = uri.authority().ok_or(EXPECTED)?;
+        if authority.as_str().contains('@') || uri.query().is_some() {
+            return Err(format!("{EXPECTED}, found a user or a query, which everybody on the way can read"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let path = uri.path().trim_end_matches('/');
+        let path = if path.ends_with(PATH) { path.to_owned() } else { format!("{path}{PATH}") };
+        let uri = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path).build();
+        Ok(Self { uri: uri.map_err(|error| format!("{EXPECTED}: {error}"))?, host, port, tls })
+    }
+}
+
+/// A connection with a guest, or with whoever answers in its place.
+pub(super) struct Wire {
+    socket: WebSocket<Stream>,
+    address: String,
+}
+
+impl Wire {
+    /// Connects.
+    pub(super) fn dial(address: &Address) -> anyhow::Result<Self> {
+        let dialing = || format!("connecting to {}", address.uri);
+        let until = Instant::now() + PATIENCE;
+        let mut request = (&address.uri).into_client_request().with_context(dialing)?;
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+        let tcp = Timed { tcp: connect(address).with_context(dialing)?, until };
+        let stream = if address.tls {
+            Stream::Tls(Box::new(StreamOwned::new(tls(&address.host).with_context(dialing)?, tcp)))
+        } else {
+            Stream::Plain(tcp)
+        };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(16 << 10)
+            .write_buffer_size(0)
+            .max_message_size(Some(MESSAGE))
+            .max_frame_size(Some(MESSAGE));
+        match tungstenite::client::client_with_config(request, stream, Some(config)) {
+            Ok((socket, _response)) => Ok(Self { socket, address: address.uri.to_string() }),
+            Err(HandshakeError::Failure(Error::Http(response))) => {
+                bail!("{}: expected a guest, which answered {}", dialing(), response.status())
+            }
+            Err(HandshakeError::Failure(error)) => Err(error).with_context(dialing),
+            Err(HandshakeError::Interrupted(_)) => bail!("{}: no answer within {} s", dialing(), PATIENCE.as_secs()),
+        }
+    }
+
+    /// Sends a message.
+    pub(super) fn send(&mut self, message: Vec<u8>) -> anyhow::Result<()> {
+        self.socket.get_mut().limit(PATIENCE);
+        let sent = self.socket.send(Message::binary(message));
+        sent.with_context(|| format!("sending to {}", self.address))
+    }
+
+    /// The message that must be the next.
+    pub(super) fn expect(&mut self) -> anyhow::Result<Vec<u8>> {
+        let message = self.receive(PATIENCE)?;
+        message.with_context(|| format!("{}: no answer within {} s", self.address, PATIENCE.as_secs()))
+    }
+
+    /// The next message, if it is there within this time. What has come of it is not lost if it is not.
+    pub(super) fn receive(&mut self, time: Duration) -> anyhow::Result<Option<Vec<u8>>> {
+        self.socket.get_mut().limit(time);
+        loop {
+            match self.socket.read() {
+                Ok(Message::Binary(message)) => return Ok(Some(message.into())),
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => bail!("{} closed the connection", self.address),
+                Ok(Message::Text(_) | Message::Frame(_)) => bail!("{} sent what is not of a session", self.address),
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error).with_context(|| format!("reading from {}", self.address)),
+            }
+        }
+    }
+
+    /// Says goodbye, without waiting for an answer.
+    pub(super) fn close(mut self) {
+        self.socket.get_mut().limit(Duration::from_secs(1));
+        let _gone = self.socket.close(None);
+        let _gone = self.socket.flush();
+    }
+}
+
+/// A connection to the first of the name's addresses that takes one.
+fn connect(address: &Address) -> anyhow::Result<TcpStream> {
+    let mut last = None;
+    for address in (address.host.as_str(), address.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(tcp) => {
+                tcp.set_nodelay(true)?;
+                return Ok(tcp);
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.context("the name has no address")?.into())
+}
+
+/// TLS as for other services: by the roots of the machine.
+fn tls(host: &str) -> anyhow::Result<ClientConnection> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.with_platform_verifier()?.with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned())?;
+    Ok(ClientConnection::new(Arc::new(config), name)?)
+}
+
+enum Stream {
+    Plain(Timed),
+    Tls(Box<StreamOwned<ClientConnection, Timed>>),
+}
+
+impl Stream {
+    /// What is done from now on is done within this time.
+    fn limit(&mut self, time: Duration) {
+        let timed = match self {
+            Self::Plain(timed) => timed,
+            Self::Tls(tls) => &mut tls.sock,
+        };
+        timed.until = Instant::now() + time;
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(timed) => timed.read(buffer),
+            Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(timed) => timed.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(timed) => timed.flush(),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+/// A connection on which everything ends at a time, however slowly the other side goes on.
+struct Timed {
+    tcp: TcpStream,
+    until: Instant,
+}
+
+impl Timed {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(ErrorKind::WouldBlock.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.tcp.set_read_timeout(self.left()?)?;
+        self.tcp.read(buffer)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.set_write_timeout(self.left()?)?;
+        self.tcp.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
