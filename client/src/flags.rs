@@ -36,6 +36,8 @@ pub(crate) enum Command {
     /// Exit code 0: nothing to say. 1: an alarm, new or standing. 2: the log could not be read. With `--json` the answer is
     /// one more line, behind the alarms.
     Monitor(crate::monitor::Flags),
+    /// Print the policy that this program has with it, to copy and to fill in.
+    Policy,
     /// Print what makes a shell complete vitrine's command line.
     Completions(crate::manual::CompletionFlags),
     /// Print the manual page of vitrine, or of one of its commands, for `man -l -` or a package.
@@ -49,6 +51,7 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::FetchCollateral(_) => "fetch-collateral",
             Self::Monitor(_) => "monitor",
+            Self::Policy => "policy",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
         }

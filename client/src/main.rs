@@ -8,8 +8,11 @@ mod flags;
 mod host;
 mod manual;
 mod monitor;
+mod policy;
 mod report;
 mod roots;
+#[expect(dead_code, reason = "`chat` and `connect` come with the next change")]
+mod session;
 mod state;
 mod verify;
 mod version;
@@ -46,6 +49,7 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Some(Command::Verify(flags)) => verify::run(flags),
         Some(Command::FetchCollateral(flags)) => fetch::run(flags),
         Some(Command::Monitor(flags)) => monitor::run(flags),
+        Some(Command::Policy) => policy::run(),
         Some(Command::Completions(flags)) => manual::completions(flags),
         Some(Command::Man(flags)) => manual::page(flags),
     }

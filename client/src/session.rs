@@ -10,13 +10,15 @@ use crate::state::State;
 use crate::{files, host, policy, roots};
 use anyhow::{Context as _, bail, ensure};
 use channel::client::{Hello, Verified};
+use channel::evidence::Kind;
 use channel::{Evidence, KeyStatement, Outcome, Seed, Shaping};
-use openai::call::{Call, Piece, Pieces};
+use measure::snp::appraise::Demand;
+use openai::{Call, Piece, Pieces};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use verify::bundle::MAX_BUNDLE;
-use verify::{Bundle, Policy, Verdict, verdict};
+use verify::bundle::{self, MAX_BUNDLE};
+use verify::{Bundle, Policy, Request, Verdict, appraise, verdict};
 use wire::Wire;
 
 /// How long nothing may come of a paced reply, of which something comes every 50 ms.
@@ -105,7 +107,7 @@ pub(crate) enum Opened {
     /// The verdict is no. Nothing of the user's was sent, and the connection is closed.
     Refused(Verdict),
     /// The verdict is yes.
-    Session(Session),
+    Session(Box<Session>),
 }
 
 /// A positive verdict on one session. Only [`open`] makes one.
@@ -142,7 +144,10 @@ pub(crate) fn open(target: &Target) -> anyhow::Result<Opened> {
     wire.send(m3)?;
     let unverified = connected.evidence(&wire.expect()?).context(HANDSHAKE)?;
     match unverified.judge(|evidence| judge(target, evidence)) {
-        Ok(channel) => Ok(Opened::Session(Session { channel, wire, started, shaping: target.shaping, broken: false })),
+        Ok(channel) => {
+            let session = Session { channel, wire, started, shaping: target.shaping, broken: false };
+            Ok(Opened::Session(Box::new(session)))
+        }
         Err(Refusal::Verdict(verdict)) => Ok(Opened::Refused(*verdict)),
         Err(Refusal::Undecided(error)) => Err(error),
     }
@@ -165,8 +170,11 @@ fn judge(target: &Target, evidence: &Evidence) -> Result<Accepted, Refusal> {
     let Target { policy, release, .. } = target;
     let state = target.state.as_deref().map(State::open).transpose()?;
     let memories = state.as_ref().map_or_else(|| Ok(Vec::new()), |state| state.memories(policy))?;
-    let (bundle, verdict) =
-        verify::session::appraise(evidence, release.as_deref(), &memories, policy, &roots::believed(), host::now()?);
+    let bundle = bundle(evidence)?;
+    let report_data = Demand::Is(evidence.report_data);
+    let (release, memories, report_data) = (release.as_deref(), memories.as_slice(), &report_data);
+    let request = Request { bundle: &bundle, release, memories, report_data, now: host::now()? };
+    let verdict = appraise(&request, policy, &roots::believed());
     if let Some(path) = &target.save_bundle {
         files::replace(path, &bundle.to_bytes().context("writing the evidence as a bundle")?)?;
     }
@@ -182,6 +190,23 @@ fn judge(target: &Target, evidence: &Evidence) -> Result<Accepted, Refusal> {
         state.learn(&verdict)?;
     }
     Ok(Accepted { verdict, bundle })
+}
+
+fn bundle(evidence: &Evidence) -> anyhow::Result<Bundle> {
+    let mut parts = channel::feed::decode(&evidence.feed)?;
+    let mut part = |name: &str| parts.remove(name).with_context(|| format!("the guest's feed has no {name}"));
+    let report = evidence.report.clone();
+    let evidence = match evidence.kind {
+        Kind::Snp => bundle::Evidence::Snp(bundle::SnpEvidence {
+            report,
+            leaf: part("snp-leaf")?,
+            ask: part("snp-ask")?,
+            ark: part("snp-ark")?,
+            crl: part("snp-crl").ok(),
+        }),
+        Kind::Tdx => bundle::Evidence::Tdx(bundle::TdxEvidence { quote: report, collateral: part("tdx-collateral")? }),
+    };
+    Ok(Bundle { evidence, feed: log_client::Feed::parse(&part("feed")?)? })
 }
 
 impl Session {
@@ -202,18 +227,17 @@ impl Session {
 
     /// Whether something can be asked, as far as one can know before: reads what has come since the last reply.
     pub(crate) fn is_open(&mut self) -> bool {
-        let quiet = || -> anyhow::Result<bool> {
-            while let Some(message) = self.wire.receive(Duration::from_millis(1))? {
-                if self.channel.receive(&message, self.started.elapsed())?.over {
-                    return Ok(false);
-                }
-            }
-            Ok(self.started.elapsed() < self.channel.expires())
-        };
-        if !self.broken {
-            self.broken = !{ quiet }().unwrap_or(false);
-        }
+        self.broken = self.broken || !self.is_quiet().unwrap_or(false);
         !self.broken
+    }
+
+    fn is_quiet(&mut self) -> anyhow::Result<bool> {
+        while let Some(message) = self.wire.receive(Duration::from_millis(1))? {
+            if self.channel.receive(&message, self.started.elapsed())?.over {
+                return Ok(false);
+            }
+        }
+        Ok(self.started.elapsed() < self.channel.expires())
     }
 
     /// Asks, and gives `each` what comes: every piece of the reply, and several times a second [`None`], while there is

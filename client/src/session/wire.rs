@@ -1,7 +1,7 @@
 //! Messages over a WebSocket (RFC 6455), each within a time and a size. TLS, where there is some, is nobody's proof of
 //! anything: what is said is for whoever the verdict accepts.
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use channel::evidence::MESSAGE;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
