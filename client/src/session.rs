@@ -105,7 +105,7 @@ impl Target {
 /// What came of [`open`].
 pub(crate) enum Opened {
     /// The verdict is no. Nothing of the user's was sent, and the connection is closed.
-    Refused(Verdict),
+    Refused(Box<Verdict>),
     /// The verdict is yes.
     Session(Box<Session>),
 }
@@ -148,7 +148,7 @@ pub(crate) fn open(target: &Target) -> anyhow::Result<Opened> {
             let session = Session { channel, wire, started, shaping: target.shaping, broken: false };
             Ok(Opened::Session(Box::new(session)))
         }
-        Err(Refusal::Verdict(verdict)) => Ok(Opened::Refused(*verdict)),
+        Err(Refusal::Verdict(verdict)) => Ok(Opened::Refused(verdict)),
         Err(Refusal::Undecided(error)) => Err(error),
     }
 }
