@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,23 @@ pub(crate) struct Stage {
     end_us: u64,
 }
 
+impl Stage {
+    /// The stage called `name`.
+    pub(crate) fn of(name: &str, begin_us: u64, end_us: u64) -> Self {
+        Self { stage: name.to_owned(), begin_us, end_us }
+    }
+
+    /// One of `/init`'s, or `systemd` or `agent`.
+    pub(crate) fn name(&self) -> &str {
+        &self.stage
+    }
+
+    /// How long it took.
+    pub(crate) fn took(&self) -> Duration {
+        Duration::from_micros(self.end_us.saturating_sub(self.begin_us))
+    }
+}
+
 /// What `/init` left in /run/vitrine/boot.jsonl below the directory `root`, systemd's part, which ended when the agent
 /// began, and the agent's, which ends now. Fails unless every stage of `/init` is there.
 pub(crate) fn stages(root: &Path, agent_begin_us: u64) -> io::Result<Vec<Stage>> {
@@ -30,7 +48,7 @@ pub(crate) fn stages(root: &Path, agent_begin_us: u64) -> io::Result<Vec<Stage>>
     }
     let init_end_us = stages.last().map_or(0, |stage| stage.end_us);
     for (stage, begin_us, end_us) in [("systemd", init_end_us, agent_begin_us), ("agent", agent_begin_us, now_us()?)] {
-        stages.push(Stage { stage: stage.into(), begin_us, end_us });
+        stages.push(Stage::of(stage, begin_us, end_us));
     }
     Ok(stages)
 }
@@ -65,7 +83,7 @@ mod tests {
         let stages = stages(&root, begin).unwrap();
         fs::remove_dir_all(root).unwrap();
         let [.., systemd, agent] = &stages[..] else { panic!("{stages:?}") };
-        assert_eq!(*systemd, Stage { stage: "systemd".into(), begin_us: 2, end_us: begin });
+        assert_eq!(*systemd, Stage::of("systemd", 2, begin));
         assert_eq!((agent.stage.as_str(), agent.begin_us), ("agent", begin));
         assert!(agent.end_us >= begin);
     }

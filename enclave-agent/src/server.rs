@@ -1,4 +1,4 @@
-//! HTTP on the passed socket: three pages, one request per connection, bounded in every direction.
+//! HTTP on a passed socket: a few pages, one request per connection, bounded in every direction.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -33,54 +33,68 @@ const HEAD_FIELDS: usize = 32;
 /// Pause after a failed accept, which is a lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is served; nothing in it changes while the agent runs.
+/// What is served to clients; nothing in it changes while the agent runs.
 #[derive(Debug)]
 pub(crate) struct Pages {
     readiness: Readiness,
-    readyz: String,
-    boot: Option<String>,
+    readyz: Arc<str>,
+    boot: Option<Arc<str>>,
 }
 
 impl Pages {
     /// `boot` is `None` if the stages are not known.
-    pub(crate) fn new(readiness: Readiness, boot: Option<Vec<Stage>>) -> Self {
+    pub(crate) fn new(readiness: Readiness, boot: Option<&[Stage]>) -> Self {
         let ready = readiness == Readiness::Ready;
         let readyz = serde_json::json!({ "schema": 1, "ready": ready, "reason": readiness.code() });
-        let boot = boot.map(|stages| serde_json::json!({ "schema": 1, "stages": stages }).to_string());
-        Self { readiness, readyz: readyz.to_string(), boot }
+        let boot = boot.map(|stages| serde_json::json!({ "schema": 1, "stages": stages }).to_string().into());
+        Self { readiness, readyz: readyz.to_string().into(), boot }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<String> {
-        let uri = request.uri();
-        let (status, kind, text) = match (uri.path(), uri.query(), &self.boot) {
-            _ if !request.body().is_end_stream() => (StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "no body\n"),
-            ("/healthz" | "/readyz" | "/boot", None, _) if request.method() != Method::GET => {
-                (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n")
-            }
-            ("/healthz", None, _) => (StatusCode::OK, "text/plain", "ok\n"),
-            ("/readyz", None, _) if self.readiness == Readiness::Ready => {
-                (StatusCode::OK, "application/json", self.readyz.as_str())
-            }
-            ("/readyz", None, _) => (StatusCode::SERVICE_UNAVAILABLE, "application/json", self.readyz.as_str()),
-            ("/boot", None, Some(boot)) => (StatusCode::OK, "application/json", boot.as_str()),
-            ("/boot", None, None) => (StatusCode::SERVICE_UNAVAILABLE, "application/json", self.readyz.as_str()),
-            _ => (StatusCode::NOT_FOUND, "text/plain", "not found\n"),
-        };
-        let mut response = Response::new(text.to_owned());
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, HeaderValue::from_static("GET"));
+    /// The page at `path`.
+    pub(crate) fn page(&self, path: &str) -> Option<Page> {
+        let ready = self.readiness == Readiness::Ready;
+        let readyz = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        match (path, &self.boot) {
+            ("/healthz", _) => Some((StatusCode::OK, "text/plain", "ok\n".into())),
+            ("/boot", Some(boot)) => Some((StatusCode::OK, "application/json", Arc::clone(boot))),
+            ("/boot", None) => Some((StatusCode::SERVICE_UNAVAILABLE, "application/json", Arc::clone(&self.readyz))),
+            ("/readyz", _) => Some((readyz, "application/json", Arc::clone(&self.readyz))),
+            _ => None,
         }
-        response
     }
 }
 
-/// Serves until `stop` completes, then lets running connections end for at most `drain`.
-pub(crate) async fn run(listener: TcpListener, pages: Pages, stop: impl Future<Output = ()>, drain: Duration) {
-    let (pages, slots) = (Arc::new(pages), Arc::new(Semaphore::new(CONNECTIONS as usize)));
+/// An answer: its status, what it is, and itself.
+pub(crate) type Page = (StatusCode, &'static str, Arc<str>);
+
+fn answer(request: &Request<Incoming>, page: impl Fn(&str) -> Option<Page>) -> Response<String> {
+    let uri = request.uri();
+    let found = if uri.query().is_some() { None } else { page(uri.path()) };
+    let (status, kind, text) = match &found {
+        _ if !request.body().is_end_stream() => (StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "no body\n"),
+        None => (StatusCode::NOT_FOUND, "text/plain", "not found\n"),
+        Some(_) if request.method() != Method::GET => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n"),
+        Some((status, kind, text)) => (*status, *kind, &**text),
+    };
+    let mut response = Response::new(text.to_owned());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET"));
+    }
+    response
+}
+
+/// Serves what `page` has for a path until `stop` completes, then lets running connections end for at most `drain`.
+pub(crate) async fn run(
+    listener: TcpListener,
+    page: impl Fn(&str) -> Option<Page> + Send + Sync + 'static,
+    stop: impl Future<Output = ()>,
+    drain: Duration,
+) {
+    let (page, slots) = (Arc::new(page), Arc::new(Semaphore::new(CONNECTIONS as usize)));
     let mut stop = pin!(stop);
     loop {
         let next = async {
@@ -93,10 +107,10 @@ pub(crate) async fn run(listener: TcpListener, pages: Pages, stop: impl Future<O
         };
         match (slot, accepted) {
             (Ok(slot), Ok((stream, _))) => {
-                let pages = Arc::clone(&pages);
+                let page = Arc::clone(&page);
                 tokio::spawn(async move {
                     // A connection that breaks or is too slow just ends.
-                    let _ = timeout(CONNECTION_TIME, connection(stream, &pages)).await;
+                    let _ = timeout(CONNECTION_TIME, connection(stream, &*page)).await;
                     drop(slot);
                 });
             }
@@ -110,8 +124,8 @@ pub(crate) async fn run(listener: TcpListener, pages: Pages, stop: impl Future<O
     let _ = timeout(drain, slots.acquire_many(CONNECTIONS)).await;
 }
 
-async fn connection(stream: TcpStream, pages: &Pages) -> hyper::Result<()> {
-    let service = service_fn(async |request| Ok::<_, Infallible>(pages.answer(&request)));
+async fn connection(stream: TcpStream, page: impl Fn(&str) -> Option<Page>) -> hyper::Result<()> {
+    let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, &page)));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -147,8 +161,8 @@ mod tests {
             let at = listener.local_addr().unwrap();
             let (stop, stopped) = oneshot::channel();
             let client = thread::spawn(move || client(at, stop));
-            let pages = Pages::new(readiness, (readiness == Readiness::Ready).then(Vec::new));
-            run(listener, pages, async { drop(stopped.await) }, DRAIN).await;
+            let pages = Pages::new(readiness, (readiness == Readiness::Ready).then_some(&[]));
+            run(listener, move |path| pages.page(path), async { drop(stopped.await) }, DRAIN).await;
             client.join().unwrap()
         })
     }
