@@ -1,5 +1,6 @@
 //! `cargo xtask release`: signs what `dist/` is, enters it in the log, and writes the release with its proof.
 
+pub(crate) mod demonstration;
 pub(crate) mod statement;
 
 use crate::key::{self, PassphraseFlags};
@@ -31,19 +32,25 @@ pub(crate) const PROOF: &str = "release.json.tlog-proof";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
     /// Like 1.2.3; greater than that of every release in the log.
-    #[arg(long)]
-    version: Version,
+    #[arg(long, required_unless_present = "simulate")]
+    version: Option<Version>,
 
     /// The Ed25519 key that signs the statement.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "simulate")]
+    key: Option<PathBuf>,
 
     #[command(flatten)]
     passphrase: PassphraseFlags,
 
     /// The log's directory.
-    #[arg(long, value_name = "DIR")]
-    log: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "simulate")]
+    log: Option<PathBuf>,
+
+    /// A release for `launch --simulate`, with a log, a witness, a status and a policy for clients that are made for it alone:
+    /// to try things, in `releases/simulated` of the checkout by default. Its keys are forgotten when this ends, and a week
+    /// later it has to be made again.
+    #[arg(long, conflicts_with_all = ["version", "key", "passphrase_file", "log", "log_key", "policy", "mirror", "tee"])]
+    simulate: bool,
 
     /// The log's key, if it is not the same as --key.
     #[arg(long, value_name = "FILE")]
@@ -83,11 +90,13 @@ enum TeeFlag {
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
     let dist = workspace::dist(flags.dist.as_deref())?;
+    let version = flags.version.map_or_else(|| env!("CARGO_PKG_VERSION").parse(), Ok)?;
     let out = match &flags.out {
         Some(out) => std::path::absolute(out).with_context(|| format!("resolving {}", out.display()))?,
-        None => root.join("releases").join(flags.version.to_string()),
+        None if flags.simulate => root.join("releases/simulated"),
+        None => root.join("releases").join(version.to_string()),
     };
-    ensure!(!out.exists(), "{} exists; a release is not overwritten", out.display());
+    ensure!(flags.simulate || !out.exists(), "{} exists; a release is not overwritten", out.display());
     let commit = clean(&root)?;
     let manifest = match measured(&root, &dist)? {
         Ok(manifest) => manifest,
@@ -97,8 +106,23 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
             return Ok(Answer { yes: false, reason, text: differences.join("\n") + "\n", payload });
         }
     };
-    let key = ed25519(&flags.key, &flags.passphrase)?;
-    let log = flags.others.open_newest(&flags.log)?;
+    let now = workspace::now()?;
+    let facts = statement::Facts {
+        version,
+        tee: match flags.tee {
+            TeeFlag::Snp if !flags.simulate => ::measure::cmdline::Tee::Snp,
+            TeeFlag::Snp | TeeFlag::Simulated => ::measure::cmdline::Tee::Simulated,
+        },
+        commit,
+        not_after: ::measure::appraise::Time(now.0.saturating_add(flags.valid * 24 * 60 * 60)),
+        root: &root,
+        dist: &dist,
+    };
+    let (Some(key), Some(dir)) = (&flags.key, &flags.log) else {
+        return demonstration::run(&facts, &manifest, now, &out);
+    };
+    let key = ed25519(key, &flags.passphrase)?;
+    let log = flags.others.open_newest(dir)?;
     let signer = match &flags.log_key {
         None => key.clone(),
         Some(file) => ed25519(file, &PassphraseFlags { passphrase_file: flags.log_passphrase_file.clone() })?,
@@ -108,23 +132,12 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         signer.key() == log.key(),
         "the key is {}, that of the log {} is {}; name it with --log-key",
         signer.key(),
-        flags.log.display(),
+        dir.display(),
         log.key()
     );
 
     let terminal = Terminal::new();
     let started = Instant::now();
-    let facts = statement::Facts {
-        version: flags.version,
-        tee: match flags.tee {
-            TeeFlag::Snp => ::measure::cmdline::Tee::Snp,
-            TeeFlag::Simulated => ::measure::cmdline::Tee::Simulated,
-        },
-        commit,
-        not_after: ::measure::appraise::Time(workspace::now()?.0.saturating_add(flags.valid * 24 * 60 * 60)),
-        root: &root,
-        dist: &dist,
-    };
     let logged = statement::logged(&log)?;
     let statement = match statement::next(&facts, &manifest, &logged)? {
         Ok(statement) => statement,
@@ -146,10 +159,10 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     terminal.done("wrote", &out.display().to_string(), started.elapsed());
     let (release, size) = (envelope.sha256(), log.signed().checkpoint().size);
     let payload = serde_json::json!({
-        "release": out, "release_sha256": release, "version": flags.version.to_string(), "log": log.key().name(),
+        "release": out, "release_sha256": release, "version": version.to_string(), "log": log.key().name(),
         "index": index, "log_size": size, "witnesses": accepted.map_or(0, |accepted| accepted.witnesses.len()),
     });
-    let reason = format!("released {} as entry {index} of {}", flags.version, log.key().name());
+    let reason = format!("released {version} as entry {index} of {}", log.key().name());
     Ok(Answer { yes: true, reason, text: format!("{release}  {}\n", out.join(RELEASE).display()), payload })
 }
 
