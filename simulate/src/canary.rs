@@ -125,7 +125,7 @@ mod tests {
         fs::write(directory.path().join("below/log"), "event=serving\n").unwrap();
         fs::write(&input, TEXT).unwrap();
         let looked = |inputs: &[PathBuf]| canary.is_not_in(directory.path(), inputs);
-        assert_eq!(looked(&[input.clone()]).unwrap(), (1, 14));
+        assert_eq!(looked(std::slice::from_ref(&input)).unwrap(), (1, 14));
         assert!(looked(&[]).unwrap_err().to_string().ends_with("is in it as itself"));
         fs::write(directory.path().join("below/log"), "event=78796c6f70686f6e652d343731312d7175696e6365\n").unwrap();
         assert!(looked(&[input]).unwrap_err().to_string().ends_with("is in it as hexadecimal"));
