@@ -38,6 +38,11 @@ pub(crate) enum Command {
     Monitor(crate::monitor::Flags),
     /// Print the policy that this program has with it, to copy and to fill in.
     Policy,
+    /// Serve OpenAI's API on this machine, answered by a guest whose evidence is accepted, session by session. Clients find
+    /// it by OPENAI_BASE_URL and OPENAI_API_KEY, which are printed.
+    ///
+    /// Exit code 0: ended by SIGINT or SIGTERM. 1: not accepted, and the answer says why. 2: could not decide.
+    Connect(crate::connect::Flags),
     /// Print what makes a shell complete vitrine's command line.
     Completions(crate::manual::CompletionFlags),
     /// Print the manual page of vitrine, or of one of its commands, for `man -l -` or a package.
@@ -52,6 +57,7 @@ impl Command {
             Self::FetchCollateral(_) => "fetch-collateral",
             Self::Monitor(_) => "monitor",
             Self::Policy => "policy",
+            Self::Connect(_) => "connect",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
         }

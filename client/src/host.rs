@@ -17,6 +17,13 @@ pub(crate) fn now() -> anyhow::Result<Time> {
     Ok(Time(since.as_secs()))
 }
 
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("asking this machine for randomness")?;
+    Ok(bytes)
+}
+
 /// Whether the user does not mind colours (<https://no-color.org>).
 pub(crate) fn colours() -> bool {
     set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")

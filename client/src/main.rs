@@ -1,6 +1,7 @@
 //! `vitrine`: what a user of a confidential image types. Each command reads what it is given, calls one pure function
 //! and prints; nothing here knows a rule.
 
+mod connect;
 mod evidence;
 mod fetch;
 mod files;
@@ -11,7 +12,6 @@ mod monitor;
 mod policy;
 mod report;
 mod roots;
-#[expect(dead_code, reason = "`chat` and `connect` come with the next change")]
 mod session;
 mod state;
 mod verify;
@@ -50,6 +50,7 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Some(Command::FetchCollateral(flags)) => fetch::run(flags),
         Some(Command::Monitor(flags)) => monitor::run(flags),
         Some(Command::Policy) => policy::run(),
+        Some(Command::Connect(connect)) => connect::run(connect, flags.json),
         Some(Command::Completions(flags)) => manual::completions(flags),
         Some(Command::Man(flags)) => manual::page(flags),
     }

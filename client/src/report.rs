@@ -1,5 +1,6 @@
 //! The only place that prints. stdout holds the answer; what is being done and errors go to stderr.
 
+use anyhow::Context as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -67,6 +68,16 @@ pub(crate) fn print(command: &str, style: Style, answer: anyhow::Result<Answer>)
 /// Says on stderr what is being done.
 pub(crate) fn progress(line: &str) {
     let _closed = writeln!(io::stderr(), "{}", printable(line));
+}
+
+/// Prints a line on stdout at once.
+///
+/// # Errors
+/// When nobody reads it.
+pub(crate) fn tell(line: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", printable(line)).context("writing to stdout")?;
+    stdout.flush().context("writing to stdout")
 }
 
 /// Prints an alarm as one line on stdout.

@@ -8,8 +8,8 @@ pub(crate) use wire::Address;
 use crate::report;
 use crate::state::State;
 use crate::{files, host, policy, roots};
-use anyhow::{Context as _, bail, ensure};
-use channel::client::{Hello, Verified};
+use anyhow::{Context as _, ensure};
+use channel::client::{Hello, Received, Verified};
 use channel::evidence::Kind;
 use channel::{Evidence, KeyStatement, Outcome, Seed, Shaping};
 use measure::snp::appraise::Demand;
@@ -30,6 +30,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// With whom a session is wanted, and what is demanded of them.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct Flags {
     /// Where the guest is: http://HOST:8080, or https:// if TLS is in front of it. What is said is encrypted to the guest
     /// in either case.
@@ -216,6 +217,7 @@ impl Session {
     }
 
     /// What it was on.
+    #[expect(dead_code, reason = "`chat` comes with the next change")]
     pub(crate) fn bundle(&self) -> &Bundle {
         &self.channel.acceptance().bundle
     }
@@ -225,6 +227,11 @@ impl Session {
         &self.channel.evidence().statement
     }
 
+    /// How long it can still be used.
+    pub(crate) fn left(&self) -> Duration {
+        self.channel.expires().saturating_sub(self.started.elapsed())
+    }
+
     /// Whether something can be asked, as far as one can know before: reads what has come since the last reply.
     pub(crate) fn is_open(&mut self) -> bool {
         self.broken = self.broken || !self.is_quiet().unwrap_or(false);
@@ -232,17 +239,17 @@ impl Session {
     }
 
     fn is_quiet(&mut self) -> anyhow::Result<bool> {
-        while let Some(message) = self.wire.receive(Duration::from_millis(1))? {
-            if self.channel.receive(&message, self.started.elapsed())?.over {
+        while let Some(received) = self.receive(Duration::from_millis(1))? {
+            if received.over {
                 return Ok(false);
             }
         }
-        Ok(self.started.elapsed() < self.channel.expires())
+        Ok(!self.left().is_zero())
     }
 
     /// Asks, and gives `each` what comes: every piece of the reply, and several times a second [`None`], while there is
-    /// nothing. When `each` breaks, the reply is cancelled and the rest of it dropped. It returns when the session is idle
-    /// again, which with [`Shaping::Paced`] is when the reply's padding is over; all pieces were given before.
+    /// nothing. When `each` breaks, the reply is cancelled and the rest of it dropped. It returns when the reply is over;
+    /// what a paced one is rounded up with comes later and is for [`rest`](Self::rest).
     ///
     /// The outcome is [`Outcome::Complete`], with a last piece that says how; [`Outcome::Cancelled`], if `each` broke; or
     /// [`Outcome::Failed`].
@@ -254,10 +261,24 @@ impl Session {
         call: &Call,
         each: &mut dyn FnMut(Option<Piece>) -> ControlFlow<()>,
     ) -> anyhow::Result<Outcome> {
-        ensure!(!self.broken, "the session is over");
-        let outcome = self.converse(call, each);
+        self.rest()?;
+        let outcome = self.converse(call, each).context("the reply is incomplete");
         self.broken = outcome.is_err();
         outcome
+    }
+
+    /// Waits until the session is idle, as it must be for the next request. [`ask`](Self::ask) does it first.
+    ///
+    /// # Errors
+    /// When it does not become so.
+    pub(crate) fn rest(&mut self) -> anyhow::Result<()> {
+        ensure!(!self.broken, "the session is over");
+        while !self.channel.is_idle() {
+            let received = self.receive(PACED).and_then(|received| received.context("nothing came"));
+            self.broken = received.is_err();
+            received?;
+        }
+        Ok(())
     }
 
     fn converse(
@@ -265,30 +286,23 @@ impl Session {
         call: &Call,
         each: &mut dyn FnMut(Option<Piece>) -> ControlFlow<()>,
     ) -> anyhow::Result<Outcome> {
-        const INCOMPLETE: &str = "the reply is incomplete";
         for message in self.channel.request(&call.to_bytes(), self.started.elapsed())? {
             self.wire.send(message)?;
         }
         let patience = if self.shaping == Shaping::Paced { PACED } else { UNPACED };
-        let (mut pieces, mut enough, mut end) = (Pieces::default(), false, None);
+        let (mut pieces, mut enough) = (Pieces::default(), false);
         let mut last = Instant::now();
         loop {
-            let mut news = Vec::new();
-            match self.wire.receive(TICK).context(INCOMPLETE)? {
-                Some(message) => {
+            let (mut news, mut end) = (Vec::new(), None);
+            match self.receive(TICK)? {
+                Some(received) => {
                     last = Instant::now();
-                    let received = self.channel.receive(&message, self.started.elapsed()).context(INCOMPLETE)?;
-                    if let Some(beat) = received.send {
-                        self.wire.send(beat).context(INCOMPLETE)?;
-                    }
-                    ensure!(!received.over, "{INCOMPLETE}: the guest has ended the session");
-                    news = pieces.push(&received.content).context(INCOMPLETE)?;
-                    end = received.end.or(end);
+                    ensure!(!received.over, "the guest has ended the session");
+                    news = pieces.push(&received.content)?.into_iter().map(Some).collect();
+                    end = received.end;
                 }
-                None if last.elapsed() > patience => bail!("{INCOMPLETE}: nothing came for {} s", patience.as_secs()),
-                None => {}
+                None => ensure!(last.elapsed() <= patience, "nothing came for {} s", patience.as_secs()),
             }
-            let mut news: Vec<_> = news.into_iter().map(Some).collect();
             if news.is_empty() && end.is_none() {
                 news.push(None);
             }
@@ -296,21 +310,30 @@ impl Session {
                 if !enough && each(piece).is_break() {
                     enough = true;
                     if end.is_none()
-                        && let Some(message) = self.channel.cancel(self.started.elapsed()).context(INCOMPLETE)?
+                        && let Some(message) = self.channel.cancel(self.started.elapsed())?
                     {
-                        self.wire.send(message).context(INCOMPLETE)?;
+                        self.wire.send(message)?;
                     }
                 }
             }
-            if let Some(outcome) = end.filter(|_| self.channel.is_idle()) {
-                match outcome {
-                    Outcome::Complete => pieces.end().context(INCOMPLETE)?,
-                    Outcome::Cancelled => ensure!(enough, "{INCOMPLETE}: the guest has cut it off"),
-                    Outcome::Failed => {}
-                }
-                return Ok(outcome);
+            match end {
+                Some(Outcome::Complete) => pieces.end()?,
+                Some(Outcome::Cancelled) => ensure!(enough, "the guest has cut it off"),
+                Some(Outcome::Failed) => {}
+                None => continue,
             }
+            return end.context("a reply has an end");
         }
+    }
+
+    /// The next message, if it is there within this time, and answers it if it is to be answered.
+    fn receive(&mut self, time: Duration) -> anyhow::Result<Option<Received>> {
+        let Some(message) = self.wire.receive(time)? else { return Ok(None) };
+        let mut received = self.channel.receive(&message, self.started.elapsed())?;
+        if let Some(beat) = received.send.take() {
+            self.wire.send(beat)?;
+        }
+        Ok(Some(received))
     }
 
     /// Ends the session, so that the guest need not wait for more.
