@@ -4,6 +4,7 @@
 //! The formats and algorithms are the real ones; only the keys, which are public, and the organisation in the names are
 //! not. Everything comes out the same each time: signatures take their randomness from what they sign.
 
+pub mod canary;
 pub mod certificate;
 pub mod chain;
 pub mod corpus;

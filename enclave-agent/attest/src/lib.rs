@@ -2,7 +2,8 @@
 //! helper itself.
 //!
 //! The helper alone can have reports made, and it makes one kind: the report of a session, over the two hashes it is asked
-//! with, which it puts under their label itself. Whoever takes the agent over gets no report of anything else.
+//! with, which it puts under their label itself. Whoever takes the agent over gets no report of anything else. It also
+//! reads what the host gives on its ports (docs/formats.md, "Ports") and hands it on unread.
 //!
 //! ```
 //! use attest::{Request, Answer, Failure};
@@ -18,9 +19,16 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
 
 mod client;
+pub mod frame;
+pub mod helper;
+pub mod log;
+mod port;
+mod processor;
 mod protocol;
+mod tsm;
 
 pub use channel::evidence::{Kind, MAX_OPERATOR, MAX_REPORT};
 pub use channel::feed::MAX_FEED;
 pub use client::{AskError, Report, feed, operator, report};
+pub use port::open;
 pub use protocol::{Answer, Failure, HEAD, Head, Malformed, REQUEST, Request, SOCKET};

@@ -100,6 +100,20 @@ pub struct Head {
 #[error("expected a message of vitrine/attest/1, found something else")]
 pub struct Malformed;
 
+impl Failure {
+    /// A word for logs and metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Busy => "busy",
+            Self::Machine => "machine",
+            Self::Provider => "provider",
+            Self::Report => "report",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 impl Request {
     /// The message.
     pub fn to_bytes(&self) -> [u8; REQUEST] {

@@ -44,6 +44,7 @@ fn boot() -> Result<Infallible, Failure> {
     let text = fs::read_to_string("/proc/cmdline").doing("reading /proc/cmdline")?;
     let line: CommandLine = text.strip_suffix('\n').unwrap_or(&text).parse().doing("/proc/cmdline")?;
     modules::load_all()?;
+    root::mount_configfs()?;
     stages.done("modules")?;
 
     let root = disks::find(&line.root)?;

@@ -39,6 +39,13 @@ pub(crate) fn mount_kernel_file_systems() -> Result<(), Failure> {
     dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).and_then(|()| dup2_stderr(&null)).doing("standard streams")
 }
 
+/// Mounts the file system through which the guest asks for attestation reports. It is part of /sys and moves with it; its
+/// mount point is made by the module.
+pub(crate) fn mount_configfs() -> Result<(), Failure> {
+    let strict = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount_at("configfs", "configfs", "/sys/kernel/config", strict, "")
+}
+
 /// Mounts the root and, inside it, the model at /model and memory at /tmp and /var, the only other places to write to.
 pub(crate) fn mount(root: &Path, model: &Path) -> Result<(), Failure> {
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID;

@@ -191,11 +191,15 @@ fn root(context: &Context<'_>) -> anyhow::Result<()> {
         anyhow::Ok(Installed { package, entries: entries.with_context(|| format!("reading {}", deb.display()))? })
     };
     let packages = context.packages(Set::Rootfs)?.into_iter().map(entries).collect::<anyhow::Result<Vec<_>>>()?;
-    let agent = Binary { file: context.of(Stage::Guest)?.join("enclave-agent"), name: "enclave-agent".to_owned() };
+    let guest = context.of(Stage::Guest)?;
+    let binary = |name: &str| {
+        let path = TreePath::new(format!("usr/bin/{name}").as_bytes())?;
+        anyhow::Ok((path, Binary { file: guest.join(name), name: name.to_owned() }))
+    };
     let sources = rootfs::Sources {
         tree: context.of(Stage::Packages)?,
         checkout: &context.checkout.root,
-        built: &BTreeMap::from([(TreePath::new(b"usr/bin/enclave-agent")?, agent)]),
+        built: &BTreeMap::from([binary("attest")?, binary("enclave-agent")?]),
         packages: &packages,
     };
     let traced = rootfs::compose(&context.checkout.content, &sources)?;

@@ -5,6 +5,7 @@ use super::{Package, Programs};
 /// The programs of the guest. A panic ends them: systemd starts the agent again, and the machine ends with its init.
 pub const GUEST: Programs = Programs {
     packages: &[
+        Package { directory: "enclave-agent/attest", name: "attest", binary: "attest" },
         Package { directory: "enclave-agent", name: "enclave-agent", binary: "enclave-agent" },
         Package { directory: "enclave-agent/init", name: "init", binary: "init" },
     ],
