@@ -15,10 +15,13 @@ pub const MESSAGE: usize = 65_535;
 pub const MAX_REPORT: usize = 8 << 10;
 /// Bytes of the operator document.
 pub const MAX_OPERATOR: usize = 4 << 10;
+/// Bytes of a [`Binding`].
+pub const MAX_BINDING: usize = 4 << 10;
 
 const LABEL: &[u8] = b"vitrine/session/1\0";
 
 // Whatever is within its limit has room; 1 KiB is more than the path (537 bytes) and all heads.
+const _: () = assert!(MAX_STATEMENT + 1024 <= MAX_BINDING);
 const _: () = assert!(MAX_STATEMENT + MAX_REPORT + MAX_OPERATOR + MAX_FEED + 1024 <= MESSAGE - TAG);
 
 /// What a report is over, when it is the report of one session.
@@ -71,6 +74,52 @@ pub struct Evidence {
     pub operator: Option<Vec<u8>>,
     /// The feed as received: [`feed::decode`](crate::feed::decode) reads it.
     pub feed: Vec<u8>,
+    /// What ties the report to this session, as [`Binding::parse`] reads it: for whoever keeps the evidence.
+    pub session: Vec<u8>,
+}
+
+/// What a report is over, and how: from this everybody computes what it must say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The handshake hash. Only who took part in the handshake knows that it is that of their session.
+    pub handshake: Sha256,
+    /// The key statement.
+    pub statement: KeyStatement,
+    /// What the report must say, in its 64 bytes of report data.
+    pub report_data: Digest<64>,
+}
+
+impl Binding {
+    /// Reads a binding.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] for any other encoding than that of [`Evidence::session`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(bytes);
+        if reader.map(3)? != 3 {
+            return Err(Error::Broken);
+        }
+        let handshake = Sha256::new(reader.key(1)?.fixed()?);
+        let statement = reader.key(2)?.bytes(MAX_STATEMENT)?;
+        let path = Path::read(reader.key(3)?)?;
+        reader.end()?;
+        let session = report_data(&handshake, &Sha256::of(statement));
+        let report_data = batch::report_data(session, path.as_ref());
+        Ok(Self { handshake, statement: KeyStatement::parse(statement)?, report_data })
+    }
+}
+
+/// The bytes of a [`Binding`].
+fn binding(handshake: &Sha256, statement: &[u8], path: Option<&Path>) -> Vec<u8> {
+    let writer = Writer::new().map(3).uint(1).bytes(handshake.as_bytes()).uint(2).bytes(statement);
+    write_path(writer.uint(3), path).finish()
+}
+
+fn write_path(writer: Writer, path: Option<&Path>) -> Writer {
+    match path {
+        Some(path) => path.write(writer),
+        None => writer.array(0),
+    }
 }
 
 impl Attestation<'_> {
@@ -92,12 +141,7 @@ impl Attestation<'_> {
             Kind::Snp => 1,
             Kind::Tdx => 2,
         };
-        let writer = writer.uint(2).uint(kind).uint(3).bytes(report).uint(4);
-        let writer = match path {
-            Some(path) => path.write(writer),
-            None => writer.array(0),
-        };
-        let writer = writer.uint(5);
+        let writer = write_path(writer.uint(2).uint(kind).uint(3).bytes(report).uint(4), path).uint(5);
         let writer = match operator {
             Some(document) => writer.bytes(document),
             None => writer.null(),
@@ -134,8 +178,10 @@ impl Evidence {
         if !padded || statement.operator != operator.as_deref().map(Sha256::of) {
             return Err(Error::Broken);
         }
-        let session = report_data(handshake, &Sha256::of(statement_bytes));
-        Ok(Self { report_data: batch::report_data(session, path.as_ref()), kind, report, statement, operator, feed })
+        let value = report_data(handshake, &Sha256::of(statement_bytes));
+        let report_data = batch::report_data(value, path.as_ref());
+        let session = binding(handshake, statement_bytes, path.as_ref());
+        Ok(Self { report_data, kind, report, statement, operator, feed, session })
     }
 }
 
@@ -174,7 +220,15 @@ mod tests {
                 statement,
                 operator: operator.map(<[u8]>::to_vec),
                 feed: feed.to_vec(),
+                session: binding(&HASH, &bytes, path),
             };
+            let binding = Binding::parse(&evidence.session).unwrap();
+            assert_eq!((binding.handshake, &binding.statement), (HASH, &evidence.statement));
+            assert_eq!(binding.report_data, evidence.report_data);
+            assert!(evidence.session.len() <= MAX_BINDING);
+            for other in [&evidence.session[..evidence.session.len() - 1], &[&evidence.session[..], &[0]].concat()] {
+                assert_eq!(Binding::parse(other), Err(Error::Broken));
+            }
             assert_eq!(Evidence::parse(&plaintext, &HASH), Ok(evidence));
         }
         let long = [0; MAX_REPORT + 1];

@@ -91,7 +91,7 @@ pub mod server;
 pub mod shape;
 pub mod statement;
 
-pub use evidence::Evidence;
+pub use evidence::{Binding, Evidence};
 pub use noise::{M1, M2, M3, Seed};
 pub use operator::Operator;
 pub use record::Outcome;

@@ -60,7 +60,7 @@ impl Certificates {
         let leaf = self.leaf.context("the certificate of the key that signed the report (VCEK or VLEK) is missing")?;
         let ask = self.ask.context("the certificate of that key's issuer (ASK or ASVK) is missing")?;
         let ark = self.ark.context("the certificate of the root (ARK) is missing")?;
-        Ok(SnpEvidence { report, leaf, ask, ark, crl })
+        Ok(SnpEvidence { report, leaf: Some(leaf), ask: Some(ask), ark: Some(ark), crl })
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn crl(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// A quote and its collateral, a JSON object as Intel's quote verification library takes it.
 pub(crate) fn tdx(quote: &Path, collateral: &Path) -> anyhow::Result<TdxEvidence> {
-    Ok(TdxEvidence { quote: self::quote(quote)?, collateral: files::read(collateral, MAX_COLLATERAL)? })
+    Ok(TdxEvidence { quote: self::quote(quote)?, collateral: Some(files::read(collateral, MAX_COLLATERAL)?) })
 }
 
 /// A quote's bytes.

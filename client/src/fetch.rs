@@ -143,6 +143,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
 struct Given {
     evidence: Bare,
     feed: Feed,
+    session: Option<Vec<u8>>,
+    operator: Option<Vec<u8>>,
 }
 
 /// Evidence without what is to be fetched.
@@ -152,7 +154,7 @@ enum Bare {
 }
 
 fn filled(flags: &Flags, sources: &Sources<'_>) -> anyhow::Result<Bundle> {
-    let Given { evidence, mut feed } = given(flags)?;
+    let Given { evidence, mut feed, session, operator } = given(flags)?;
     let part = |path: &Option<PathBuf>| path.as_ref().map(|path| files::read(path, MAX_BUNDLE as u64)).transpose();
     feed.release = part(&flags.release)?.or(feed.release);
     feed.release_proof = part(&flags.proof)?.or(feed.release_proof);
@@ -174,7 +176,7 @@ fn filled(flags: &Flags, sources: &Sources<'_>) -> anyhow::Result<Bundle> {
         }
         Bare::Tdx(quote) => Evidence::Tdx(pcs::fill(quote, &flags.pcs, sources, Root::Intel, now)?),
     };
-    Ok(Bundle { evidence, feed })
+    Ok(Bundle { evidence, feed, session, operator })
 }
 
 /// What is in the files that the flags name.
@@ -182,20 +184,21 @@ fn given(flags: &Flags) -> anyhow::Result<Given> {
     let evidence = match (&flags.bundle, &flags.report, &flags.quote) {
         (Some(path), ..) => {
             let bytes = files::read(path, MAX_BUNDLE as u64)?;
-            let Bundle { evidence, feed } = Bundle::parse(&bytes).with_context(|| path.display().to_string())?;
+            let bundle = Bundle::parse(&bytes).with_context(|| path.display().to_string())?;
+            let Bundle { evidence, feed, session, operator } = bundle;
             let evidence = match evidence {
                 Evidence::Snp(SnpEvidence { report, leaf, ask, ark, crl: _ }) => {
-                    Bare::Snp(report, Certificates { leaf: Some(leaf), ask: Some(ask), ark: Some(ark) })
+                    Bare::Snp(report, Certificates { leaf, ask, ark })
                 }
                 Evidence::Tdx(TdxEvidence { quote, collateral: _ }) => Bare::Tdx(quote),
             };
-            return Ok(Given { evidence, feed });
+            return Ok(Given { evidence, feed, session, operator });
         }
         (_, Some(path), _) => Bare::Snp(evidence::report(path)?, Certificates::read(&flags.cert)?),
         (.., Some(path)) => Bare::Tdx(evidence::quote(path)?),
         (None, None, None) => bail!("expected a bundle, a report or a quote"),
     };
-    Ok(Given { evidence, feed: Feed::default() })
+    Ok(Given { evidence, feed: Feed::default(), session: None, operator: None })
 }
 
 impl Sources<'_> {

@@ -10,15 +10,14 @@ use crate::state::State;
 use crate::{files, host, policy, roots};
 use anyhow::{Context as _, ensure};
 use channel::client::{Hello, Received, Verified};
-use channel::evidence::Kind;
 use channel::{Evidence, KeyStatement, Outcome, Seed, Shaping};
-use measure::snp::appraise::Demand;
 use openai::{Call, Piece, Pieces};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use verify::bundle::{self, MAX_BUNDLE};
-use verify::{Bundle, Policy, Request, Verdict, appraise, verdict};
+use verify::bundle::MAX_BUNDLE;
+use verify::session::{Live, appraise, bundle};
+use verify::{Bundle, Policy, Verdict, verdict};
 use wire::Wire;
 
 /// How long nothing may come of a paced reply, of which something comes every 50 ms.
@@ -171,13 +170,12 @@ fn judge(target: &Target, evidence: &Evidence) -> Result<Accepted, Refusal> {
     let Target { policy, release, .. } = target;
     let state = target.state.as_deref().map(State::open).transpose()?;
     let memories = state.as_ref().map_or_else(|| Ok(Vec::new()), |state| state.memories(policy))?;
-    let bundle = bundle(evidence)?;
-    let report_data = Demand::Is(evidence.report_data);
-    let (release, memories, report_data) = (release.as_deref(), memories.as_slice(), &report_data);
-    let request = Request { bundle: &bundle, release, memories, report_data, now: host::now()? };
-    let verdict = appraise(&request, policy, &roots::believed());
+    let live = Live { evidence, release: release.as_deref(), memories: &memories, now: host::now()? };
+    let verdict = appraise(&live, policy, &roots::believed());
+    let bundle = bundle(evidence);
     if let Some(path) = &target.save_bundle {
-        files::replace(path, &bundle.to_bytes().context("writing the evidence as a bundle")?)?;
+        let bytes = bundle.as_ref().map_err(Clone::clone).context("writing the evidence as a bundle")?.to_bytes();
+        files::replace(path, &bytes.context("writing the evidence as a bundle")?)?;
     }
     match verdict.outcome() {
         verdict::Outcome::Accepted => {}
@@ -190,24 +188,7 @@ fn judge(target: &Target, evidence: &Evidence) -> Result<Accepted, Refusal> {
     if let Some(state) = state {
         state.learn(&verdict)?;
     }
-    Ok(Accepted { verdict, bundle })
-}
-
-fn bundle(evidence: &Evidence) -> anyhow::Result<Bundle> {
-    let mut parts = channel::feed::decode(&evidence.feed)?;
-    let mut part = |name: &str| parts.remove(name).with_context(|| format!("the guest's feed has no {name}"));
-    let report = evidence.report.clone();
-    let evidence = match evidence.kind {
-        Kind::Snp => bundle::Evidence::Snp(bundle::SnpEvidence {
-            report,
-            leaf: part("snp-leaf")?,
-            ask: part("snp-ask")?,
-            ark: part("snp-ark")?,
-            crl: part("snp-crl").ok(),
-        }),
-        Kind::Tdx => bundle::Evidence::Tdx(bundle::TdxEvidence { quote: report, collateral: part("tdx-collateral")? }),
-    };
-    Ok(Bundle { evidence, feed: log_client::Feed::parse(&part("feed")?)? })
+    Ok(Accepted { verdict, bundle: bundle.context("reading what was accepted")? })
 }
 
 impl Session {

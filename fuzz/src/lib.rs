@@ -223,7 +223,7 @@ pub fn policy(bytes: &[u8]) -> bool {
 
 /// A certificate at every place of a chain is answered by every rule, in order, and endorses nothing.
 pub fn snp_certificate(bytes: &[u8]) -> bool {
-    let found = chain_findings(&Chain { ark: bytes, ask: bytes, leaf: bytes, crl: None });
+    let found = chain_findings(&Chain { ark: Some(bytes), ask: Some(bytes), leaf: Some(bytes), crl: None });
     let read = found.iter().filter(|finding| finding.permits() && finding.rule.id.ends_with(".der")).count();
     assert!(matches!(read, 0 | 3), "what is a certificate is one everywhere");
     read == 3
@@ -231,7 +231,7 @@ pub fn snp_certificate(bytes: &[u8]) -> bool {
 
 /// A revocation list is answered by every rule, in order, and endorses nothing.
 pub fn snp_crl(bytes: &[u8]) -> bool {
-    let found = chain_findings(&Chain { ark: &[], ask: &[], leaf: &[], crl: Some(bytes) });
+    let found = chain_findings(&Chain { ark: None, ask: None, leaf: None, crl: Some(bytes) });
     found.iter().any(|finding| finding.rule.id == "snp.chain.crl.der" && finding.permits())
 }
 
@@ -250,7 +250,7 @@ fn chain_findings(chain: &Chain<'_>) -> Vec<Finding> {
 /// A report without certificates is answered by every rule, in order, and never accepted.
 pub fn snp_report(bytes: &[u8]) -> bool {
     let Section::Accepted(policy) = &STRICT.snp else { unreachable!("the strict policy is about reports") };
-    let evidence = Evidence { report: bytes, chain: Chain { ark: &[], ask: &[], leaf: &[], crl: None } };
+    let evidence = Evidence { report: bytes, chain: Chain { ark: None, ask: None, leaf: None, crl: None } };
     let found = appraise(&evidence, &Roots::amd(), &policy.requirements, Time(0));
     assert!(found.findings.iter().map(|finding| finding.rule).eq(rules()));
     assert!(!found.findings.iter().all(Finding::permits));

@@ -159,18 +159,19 @@ fn report(version: u8) -> Vec<u8> {
 }
 
 fn snp_bundle() -> Vec<u8> {
-    let (leaf, ask, ark) = (b"leaf".to_vec(), b"ask".to_vec(), b"ark".to_vec());
+    let [leaf, ask, ark] = ["leaf", "ask", "ark"].map(|bytes| Some(bytes.into()));
     let evidence = SnpEvidence { report: report(5), leaf, ask, ark, crl: Some(b"crl".to_vec()) };
     let feed = Feed {
         release: Some(b"{}".to_vec()),
         release_proof: Some(b"c2sp.org/tlog-proof@v1\n".to_vec()),
         ..Feed::default()
     };
-    Bundle { evidence: BundledEvidence::Snp(evidence), feed }.to_bytes().expect("a small bundle")
+    let (session, operator) = (Some(vec![0xa3]), Some(b"vitrine-operator 1\n".to_vec()));
+    Bundle { evidence: BundledEvidence::Snp(evidence), feed, session, operator }.to_bytes().expect("a small bundle")
 }
 
 fn tdx_bundle() -> Vec<u8> {
-    let evidence = TdxEvidence { quote: vec![4, 0, 2, 0, 0x81, 0, 0, 0], collateral: b"{}".to_vec() };
+    let evidence = TdxEvidence { quote: vec![4, 0, 2, 0, 0x81, 0, 0, 0], collateral: Some(b"{}".to_vec()) };
     Bundle::bare(BundledEvidence::Tdx(evidence)).to_bytes().expect("a small bundle")
 }
 

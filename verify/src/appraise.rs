@@ -5,6 +5,7 @@ use crate::collateral::Parts;
 use crate::memory::Memory;
 use crate::policy::{Policy, Section};
 use crate::release::{self, Claims, Examined, Platform};
+use crate::session::{self, FeedError};
 use crate::verdict::{Subject, Verdict};
 use measure::appraise::{Finding, Rule, Time};
 use measure::cmdline::Tee;
@@ -49,11 +50,23 @@ struct Found {
 
 /// Judges evidence. `roots` are AMD's unless the program is one that may know simulated hardware.
 pub fn appraise(request: &Request<'_>, policy: &Policy, roots: &Roots) -> Verdict {
+    judge(request, None, policy, roots)
+}
+
+/// The same; `live` is whether what came with a session of ours could be read, if it is one.
+pub(crate) fn judge(
+    request: &Request<'_>,
+    live: Option<Result<(), FeedError>>,
+    policy: &Policy,
+    roots: &Roots,
+) -> Verdict {
     let claims = release::claims(request.bundle);
     let mut found = match &request.bundle.evidence {
         Evidence::Snp(evidence) => snp_report(evidence, request, policy, &claims, roots),
         Evidence::Tdx(evidence) => tdx_quote(evidence, request, policy),
     };
+    found.rules.push(session::FEED);
+    found.findings.push(session::feed(request, live));
     found.rules.extend(release::rules());
     let tee = |origin| match (origin, &request.bundle.evidence) {
         (Origin::Simulated, _) => Tee::Simulated,
@@ -91,7 +104,8 @@ fn snp_report(
     let mut requirements = terms.requirements.clone();
     requirements.identity.report_data = request.report_data.clone();
     claims.complete(request, policy, &mut requirements);
-    let evidence = snp::appraise::Evidence { report, chain: Chain { ark, ask, leaf, crl: crl.as_deref() } };
+    let [ark, ask, leaf, crl] = [ark, ask, leaf, crl].map(Option::as_deref);
+    let evidence = snp::appraise::Evidence { report, chain: Chain { ark, ask, leaf, crl } };
     let appraisal = snp::appraise::appraise(&evidence, roots, &requirements, request.now);
     let facts = appraisal.facts;
     let origin = facts.endorsement.map(|endorsement| endorsement.origin);
@@ -126,8 +140,9 @@ fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<
     };
     let mut requirements = terms.requirements.clone();
     requirements.identity.report_data = request.report_data.clone();
-    let parts = Parts::parse(collateral);
-    let given = tdx::appraise::Evidence { quote, collateral: parts.as_ref().ok().map(Parts::collateral) };
+    let parts = collateral.as_deref().map(Parts::parse);
+    let collateral = parts.as_ref().and_then(|parts| parts.as_ref().ok()).map(Parts::collateral);
+    let given = tdx::appraise::Evidence { quote, collateral };
     let found = tdx::appraise::appraise(&given, Root::Intel, &requirements, request.now);
     // The rules by which the quote leads to Intel's root.
     const LEADING: [&str; 5] = ["tdx.quote.", "tdx.collateral.", "tdx.signature.", "tdx.chain", "tdx.qe"];
@@ -136,8 +151,9 @@ fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<
     let origin = genuine.then_some(Origin::Hardware);
     let mut findings = vec![Finding::passed(KIND, "TDX", ""), hardware(origin, policy.simulated)];
     findings.push(match parts {
-        Ok(_) => Finding::passed(COLLATERAL, "", ""),
-        Err(reason) => Finding::failed(COLLATERAL, "", "", reason),
+        Some(Ok(_)) => Finding::passed(COLLATERAL, "", ""),
+        Some(Err(reason)) => Finding::failed(COLLATERAL, "", "", reason),
+        None => Finding::missing(COLLATERAL, "", "", "it did not come with the evidence"),
     });
     findings.extend(found);
     Found { rules, findings, evidence, sha256, matched: None, origin, chip: None }

@@ -10,6 +10,7 @@ mod log;
 pub mod memory;
 pub mod policy;
 mod release;
+pub mod session;
 pub mod verdict;
 
 pub use appraise::{Request, appraise};

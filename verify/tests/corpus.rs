@@ -34,9 +34,9 @@ fn findings(case: &Case, policy: &str) -> Vec<Finding> {
     let required = |name: &str| piece(name).unwrap_or_else(|| panic!("{}: no {name}", case.name));
     let evidence = Evidence::Snp(SnpEvidence {
         report: required("snp-report"),
-        leaf: required("snp-leaf"),
-        ask: required("snp-ask"),
-        ark: required("snp-ark"),
+        leaf: piece("snp-leaf"),
+        ask: piece("snp-ask"),
+        ark: piece("snp-ark"),
         crl: piece("snp-crl"),
     });
     let parts = KINDS.iter().flat_map(|kind| match kind.most {
@@ -45,7 +45,8 @@ fn findings(case: &Case, policy: &str) -> Vec<Finding> {
     });
     let parts: Vec<_> = parts.collect();
     let parts: Vec<_> = parts.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
-    let bundle = Bundle { evidence, feed: Feed::from_parts(&parts) };
+    let (session, operator) = (piece("session"), piece("operator"));
+    let bundle = Bundle { evidence, feed: Feed::from_parts(&parts), session, operator };
     let memory =
         piece("memory").map(|bytes| Memory::parse(&bytes).unwrap_or_else(|error| panic!("{}: {error}", case.name)));
     let memories: Vec<_> = memory.into_iter().collect();

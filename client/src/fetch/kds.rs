@@ -127,7 +127,7 @@ impl Answers {
 /// `verify` to say.
 fn vouched_for(evidence: &SnpEvidence, report: &Report<'_>, roots: &Roots, now: Time) -> anyhow::Result<()> {
     let SnpEvidence { leaf, ask, ark, crl, .. } = evidence;
-    let chain = Chain { ark, ask, leaf, crl: crl.as_deref() };
+    let chain = Chain { ark: ark.as_deref(), ask: ask.as_deref(), leaf: leaf.as_deref(), crl: crl.as_deref() };
     let demands = Demands { missing_crl: Permit::Refused, masked_chip: Permit::Accepted };
     let (findings, _) = examine(&chain, report, roots, &demands, now);
     let failed = findings.iter().find(|found| found.outcome == Outcome::Failed && found.rule.id != "snp.signature");

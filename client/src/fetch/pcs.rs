@@ -46,7 +46,7 @@ pub(super) fn fill(
         }
         (collateral, _) => collateral,
     }?;
-    Ok(TdxEvidence { quote, collateral })
+    Ok(TdxEvidence { quote, collateral: Some(collateral) })
 }
 
 /// Whom to ask, and about which processors.

@@ -51,7 +51,8 @@ fn replies(processor: &Processor) -> [(String, Reply); 3] {
 
 fn complete(processor: &Processor) -> SnpEvidence {
     let simulate::Certificates { ark, intermediate, leaf, crl } = processor.certificates();
-    SnpEvidence { report: processor.report([7; 64]), leaf, ask: intermediate, ark, crl: Some(crl) }
+    let [leaf, ask, ark, crl] = [leaf, intermediate, ark, crl].map(Some);
+    SnpEvidence { report: processor.report([7; 64]), leaf, ask, ark, crl }
 }
 
 /// One use of the program: with the server or, without it, offline; this long after the files were written.
@@ -181,7 +182,7 @@ fn what_is_there_already_is_not_asked_for() {
     let uses = Use { dir: &dir, url: &format!("{}/", server.url), online: true, later: Duration::ZERO };
     let error = uses.fill(&processor).map(|_filled| ()).unwrap_err().to_string();
     assert!(error.contains("pass it with --cert"), "{error}");
-    let lent = Certificates { leaf: Some(complete(&processor).leaf), ..Certificates::default() };
+    let lent = Certificates { leaf: complete(&processor).leaf, ..Certificates::default() };
     assert_eq!(uses.fill_with(&processor, &lent, None).unwrap(), (complete(&processor), 2));
 
     let old = Processor { report_version: 2, ..self::processor(simulate::Product::Milan) };

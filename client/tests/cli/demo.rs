@@ -30,7 +30,8 @@ pub(crate) fn processor() -> Processor {
 pub(crate) fn evidence() -> SnpEvidence {
     let (processor, report_data) = (processor(), [0x7d; 64]);
     let simulate::Certificates { ark, intermediate, leaf, crl } = processor.certificates();
-    SnpEvidence { report: processor.report(report_data), leaf, ask: intermediate, ark, crl: Some(crl) }
+    let [leaf, ask, ark, crl] = [leaf, intermediate, ark, crl].map(Some);
+    SnpEvidence { report: processor.report(report_data), leaf, ask, ark, crl }
 }
 
 /// `UPDATE_DEMO=1` writes it anew.

@@ -33,7 +33,7 @@ fn directory() -> tempfile::TempDir {
 }
 
 fn bundle(world: &World) -> Vec<u8> {
-    Bundle { evidence: Evidence::Snp(demo::evidence()), feed: world.feed() }.to_bytes().unwrap()
+    Bundle { feed: world.feed(), ..Bundle::bare(Evidence::Snp(demo::evidence())) }.to_bytes().unwrap()
 }
 
 /// The verdict on `bundle` by a client that remembers.

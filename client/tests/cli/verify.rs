@@ -4,6 +4,7 @@ use super::demo::{self, NOW};
 use super::{Ran, committed, run, vitrine};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
+use verify::bundle::SnpEvidence;
 
 /// `verify` of the demonstration's bundle by its policy, at its time.
 fn demonstration(more: &[&str]) -> Command {
@@ -83,12 +84,12 @@ fn files_in_any_order_and_form_get_the_bundles_verdict() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
     let pem = |tag: &str, der: &[u8]| pem::encode(&pem::Pem::new(tag, der));
-    let evidence = demo::evidence();
-    write("report", &evidence.report);
-    write("leaf", &evidence.leaf);
-    let chain = [&evidence.ark, &evidence.ask].map(|der| pem("CERTIFICATE", der)).concat();
-    write("chain", chain.as_bytes());
-    write("crl", pem("X509 CRL", &evidence.crl.unwrap()).as_bytes());
+    let SnpEvidence { report, leaf, ask, ark, crl } = demo::evidence();
+    let [leaf, ask, ark, crl] = [leaf, ask, ark, crl].map(Option::unwrap);
+    write("report", &report);
+    write("leaf", &leaf);
+    write("chain", [ark, ask].map(|der| pem("CERTIFICATE", &der)).concat().as_bytes());
+    write("crl", pem("X509 CRL", &crl).as_bytes());
     let policy = committed("docs/demo/policy.toml");
     let expected = run(&mut demonstration(&["--json"]));
     for certificates in [["chain", "leaf"], ["leaf", "chain"]] {

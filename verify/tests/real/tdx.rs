@@ -310,7 +310,7 @@ fn another_root_is_another_answer() {
 fn a_bundle_is_accepted_by_a_policy_that_accepts_what_is_in_it() {
     let file = |name: &str| vectors::of_crate("dcap-qvl", &format!("sample/{name}"));
     let evidence =
-        TdxEvidence { quote: file("tdx_quote_td15ex"), collateral: file("tdx_quote_td15ex_collateral.json") };
+        TdxEvidence { quote: file("tdx_quote_td15ex"), collateral: Some(file("tdx_quote_td15ex_collateral.json")) };
     let bundle = Bundle::bare(verify::bundle::Evidence::Tdx(evidence)).to_bytes().expect("a small bundle");
     let bundle = Bundle::parse(&bundle).expect("a bundle");
     let mut table: toml::Table = include_str!("../../../policies/strict.toml").parse().expect("TOML");

@@ -33,7 +33,8 @@ fn bundle(processor: &Processor) -> Bundle {
 /// `report` with the certificates of `processor`.
 fn of(processor: &Processor, report: Vec<u8>) -> Bundle {
     let simulate::Certificates { ark, intermediate, leaf, crl } = processor.certificates();
-    Bundle::bare(Evidence::Snp(SnpEvidence { report, leaf, ask: intermediate, ark, crl: Some(crl) }))
+    let [leaf, ask, ark, crl] = [leaf, intermediate, ark, crl].map(Some);
+    Bundle::bare(Evidence::Snp(SnpEvidence { report, leaf, ask, ark, crl }))
 }
 
 /// The vendor's roots, and the simulated ones as roots of this kind.

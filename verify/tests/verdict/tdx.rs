@@ -9,7 +9,7 @@ const COLLATERAL: &str = r#"{"pck_crl_issuer_chain":"","root_ca_crl":"00","pck_c
     "qe_identity_signature":""}"#;
 
 fn findings(collateral: &str, policy: &Table) -> Verdict {
-    let evidence = TdxEvidence { quote: vec![4; 700], collateral: collateral.into() };
+    let evidence = TdxEvidence { quote: vec![4; 700], collateral: Some(collateral.into()) };
     verdict(&Bundle::bare(Evidence::Tdx(evidence)), policy, Origin::Hardware)
 }
 

@@ -561,7 +561,7 @@ fn findings_say_what_a_reader_has_to_know() {
 
 /// Certificates are nobody's here: what is asked is that every rule is answered, in order, whatever the bytes.
 fn appraised<'a>(report: &'a [u8], requirements: &Requirements) -> Appraisal<'a> {
-    let evidence = Evidence { report, chain: Chain { ark: &[], ask: &[], leaf: &[], crl: None } };
+    let evidence = Evidence { report, chain: Chain { ark: None, ask: None, leaf: None, crl: None } };
     let appraisal = appraise(&evidence, &Roots::amd(), requirements, Time(0));
     assert!(appraisal.findings.iter().map(|finding| finding.rule).eq(rules()));
     appraisal

@@ -17,17 +17,20 @@ pub(super) fn when<T>(rule: Rule, known: Known<T>, judge: impl FnOnce(T) -> Find
 /// A certificate as received, and its rules.
 pub(super) struct Link<'a> {
     rules: &'static Level,
-    bytes: &'a [u8],
-    parsed: Result<Certificate<'a>, Malformed>,
+    /// What came, and what it is.
+    received: Option<(&'a [u8], Result<Certificate<'a>, Malformed>)>,
 }
 
 impl<'a> Link<'a> {
-    pub(super) fn read(rules: &'static Level, bytes: &'a [u8]) -> Self {
-        Self { rules, bytes, parsed: Certificate::parse(bytes) }
+    pub(super) fn read(rules: &'static Level, bytes: Option<&'a [u8]>) -> Self {
+        Self { rules, received: bytes.map(|bytes| (bytes, Certificate::parse(bytes))) }
     }
 
     pub(super) fn certificate(&self) -> Known<&Certificate<'a>> {
-        self.parsed.as_ref().map_err(|_| self.rules.der)
+        match &self.received {
+            Some((_, Ok(certificate))) => Ok(certificate),
+            Some((_, Err(_))) | None => Err(self.rules.der),
+        }
     }
 
     /// Its public key.
@@ -36,7 +39,10 @@ impl<'a> Link<'a> {
     }
 
     pub(super) fn der(&self) -> Finding {
-        parsed(self.rules.der, self.bytes, &self.parsed)
+        match &self.received {
+            Some((bytes, certificate)) => parsed(self.rules.der, bytes, certificate),
+            None => Finding::missing(self.rules.der, "", "", "it did not come with the evidence"),
+        }
     }
 
     pub(super) fn algorithm(&self) -> Finding {

@@ -27,15 +27,15 @@ use leaf::Leaf;
 use link::{Link, when};
 use rules::{ARK, ASK, LEAF, PADDING, PINNED, RANGE, SIGNATURE};
 
-/// Certificates and revocation list, DER, as they were received.
+/// Certificates and revocation list, DER, as they were received; `None` for what did not come.
 #[derive(Debug, Clone, Copy)]
 pub struct Chain<'a> {
     /// The root, signed by itself.
-    pub ark: &'a [u8],
+    pub ark: Option<&'a [u8]>,
     /// What the root signed: the ASK above a VCEK, the ASVK above a VLEK.
-    pub ask: &'a [u8],
+    pub ask: Option<&'a [u8]>,
     /// What that signed: the VCEK or VLEK.
-    pub leaf: &'a [u8],
+    pub leaf: Option<&'a [u8]>,
     /// The root's list of revoked certificates.
     pub crl: Option<&'a [u8]>,
 }
