@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Verifies evidence of confidential machines. Needs no network, but for `fetch-collateral` and `monitor`.
+/// Verifies evidence of confidential machines. Needs no network, but for `chat`, `fetch-collateral` and `monitor`.
 #[derive(Debug, clap::Parser)]
 #[command(name = "vitrine", version, disable_version_flag = true, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Flags {
@@ -36,6 +36,11 @@ pub(crate) enum Command {
     /// Exit code 0: nothing to say. 1: an alarm, new or standing. 2: the log could not be read. With `--json` the answer is
     /// one more line, behind the alarms.
     Monitor(crate::monitor::Flags),
+    /// Talk to the model of a guest, once its evidence is accepted: the verdict first, then questions and answers.
+    ///
+    /// Nothing is sent before the verdict. stdout holds answers and nothing else. Exit code 0: answered. 1: refused, or the
+    /// answer is incomplete. 2: no verdict, such as when nobody answers.
+    Chat(crate::chat::Flags),
     /// Print the policy that this program has with it, to copy and to fill in.
     Policy,
     /// Serve OpenAI's API on this machine, answered by a guest whose evidence is accepted, session by session. Clients find
@@ -56,6 +61,7 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::FetchCollateral(_) => "fetch-collateral",
             Self::Monitor(_) => "monitor",
+            Self::Chat(_) => "chat",
             Self::Policy => "policy",
             Self::Connect(_) => "connect",
             Self::Completions(_) => "completions",

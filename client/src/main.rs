@@ -1,6 +1,7 @@
 //! `vitrine`: what a user of a confidential image types. Each command reads what it is given, calls one pure function
 //! and prints; nothing here knows a rule.
 
+mod chat;
 mod connect;
 mod evidence;
 mod fetch;
@@ -49,6 +50,7 @@ fn run(flags: &flags::Flags) -> anyhow::Result<Answer> {
         Some(Command::Verify(flags)) => verify::run(flags),
         Some(Command::FetchCollateral(flags)) => fetch::run(flags),
         Some(Command::Monitor(flags)) => monitor::run(flags),
+        Some(Command::Chat(chat)) => chat::run(chat, flags.json),
         Some(Command::Policy) => policy::run(),
         Some(Command::Connect(connect)) => connect::run(connect, flags.json),
         Some(Command::Completions(flags)) => manual::completions(flags),

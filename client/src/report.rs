@@ -80,6 +80,20 @@ pub(crate) fn tell(line: &str) -> anyhow::Result<()> {
     stdout.flush().context("writing to stdout")
 }
 
+/// Says the next part of a model's answer on stdout. A terminal gets nothing but text: it is a stranger's.
+pub(crate) fn say(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let text = if stdout.is_terminal() { answer(text) } else { text.to_owned() };
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Asks for a question.
+pub(crate) fn prompt() {
+    let mut stderr = io::stderr().lock();
+    let _closed = stderr.write_all(b"> ").and_then(|()| stderr.flush());
+}
+
 /// Prints an alarm as one line on stdout.
 ///
 /// # Errors
@@ -125,6 +139,11 @@ fn printable(text: &str) -> String {
     out
 }
 
+/// The same of an answer, in which there may be a program, with its tabulators.
+fn answer(text: &str) -> String {
+    text.split('\t').map(printable).collect::<Vec<_>>().join("\t")
+}
+
 /// Whether `text` is printed as it is.
 #[cfg(test)]
 pub(crate) fn is_printable(text: &str) -> bool {
@@ -166,6 +185,7 @@ mod tests {
         ] {
             assert_eq!(printable(text), expected);
         }
+        assert_eq!(answer("\ta\x1b]0;x\x07\t\n"), "\ta\\u{1b}]0;x\\u{7}\t\n");
         let text = "REJECTED as of 1\n\n  FAILED  a: passed\n  passed  b\nother\n";
         let expected = "\x1b[1;31mREJECTED\x1b[0m as of 1\n\n  \x1b[1;31mFAILED\x1b[0m  a: passed\n  \
                         \x1b[32mpassed\x1b[0m  b\nother\n";

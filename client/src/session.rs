@@ -2,6 +2,7 @@
 //! sent before the verdict, and there is one way to a verdict and no second try with less.
 
 mod wire;
+mod words;
 
 pub(crate) use wire::Address;
 
@@ -71,6 +72,8 @@ enum Shape {
 pub(crate) struct Target {
     address: Address,
     policy: Policy,
+    /// Whether it is the one that is in this program.
+    policy_is_ours: bool,
     release: Option<Vec<u8>>,
     state: Option<PathBuf>,
     shaping: Shaping,
@@ -89,6 +92,7 @@ impl Target {
         Ok(Self {
             address: flags.address.clone(),
             policy: policy::read(flags.policy.as_deref())?,
+            policy_is_ours: flags.policy.is_none(),
             release,
             state: flags.state.clone(),
             shaping: match flags.shaping {
@@ -135,10 +139,8 @@ pub(crate) struct Session {
 pub(crate) fn open(target: &Target) -> anyhow::Result<Opened> {
     let started = Instant::now();
     let mut wire = Wire::dial(&target.address)?;
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).context("drawing a seed")?;
     const HANDSHAKE: &str = "shaking hands with what should be a guest";
-    let (hello, m1) = Hello::new(Seed::new(seed), target.shaping).context(HANDSHAKE)?;
+    let (hello, m1) = Hello::new(Seed::new(random()?), target.shaping).context(HANDSHAKE)?;
     wire.send(m1)?;
     let (connected, m3) = hello.finish(&wire.expect()?, started.elapsed()).context(HANDSHAKE)?;
     wire.send(m3)?;
@@ -151,6 +153,13 @@ pub(crate) fn open(target: &Target) -> anyhow::Result<Opened> {
         Err(Refusal::Verdict(verdict)) => Ok(Opened::Refused(verdict)),
         Err(Refusal::Undecided(error)) => Err(error),
     }
+}
+
+/// 32 bytes that nobody knows.
+pub(crate) fn random() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).context("drawing random bytes")?;
+    Ok(bytes)
 }
 
 /// Why there is no session.
@@ -173,9 +182,12 @@ fn judge(target: &Target, evidence: &Evidence) -> Result<Accepted, Refusal> {
     let live = Live { evidence, release: release.as_deref(), memories: &memories, now: host::now()? };
     let verdict = appraise(&live, policy, &roots::believed());
     let bundle = bundle(evidence);
-    if let Some(path) = &target.save_bundle {
-        let bytes = bundle.as_ref().map_err(Clone::clone).context("writing the evidence as a bundle")?.to_bytes();
-        files::replace(path, &bytes.context("writing the evidence as a bundle")?)?;
+    match (&target.save_bundle, &bundle) {
+        (None, _) => {}
+        (Some(path), Ok(bundle)) => {
+            files::replace(path, &bundle.to_bytes().context("writing the evidence as a bundle")?)?
+        }
+        (Some(path), Err(error)) => report::progress(&format!("{} is not written: {error}", path.display())),
     }
     match verdict.outcome() {
         verdict::Outcome::Accepted => {}
@@ -198,7 +210,6 @@ impl Session {
     }
 
     /// What it was on.
-    #[expect(dead_code, reason = "`chat` comes with the next change")]
     pub(crate) fn bundle(&self) -> &Bundle {
         &self.channel.acceptance().bundle
     }
@@ -211,6 +222,11 @@ impl Session {
     /// How long it can still be used.
     pub(crate) fn left(&self) -> Duration {
         self.channel.expires().saturating_sub(self.started.elapsed())
+    }
+
+    /// The session, if something can be asked in it.
+    pub(crate) fn still_open(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.is_open().then_some(self)
     }
 
     /// Whether something can be asked, as far as one can know before: reads what has come since the last reply.

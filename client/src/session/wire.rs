@@ -1,7 +1,7 @@
 //! Messages over a WebSocket (RFC 6455), each within a time and a size. TLS, where there is some, is nobody's proof of
 //! anything: what is said is for whoever the verdict accepts.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use channel::evidence::MESSAGE;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -88,7 +88,7 @@ impl Wire {
             Err(HandshakeError::Failure(Error::Http(response))) => {
                 bail!("{}: expected a guest, which answered {}", dialing(), response.status())
             }
-            Err(HandshakeError::Failure(error)) => Err(error).with_context(dialing),
+            Err(HandshakeError::Failure(error)) => bail!("{}: {error}", dialing()),
             Err(HandshakeError::Interrupted(_)) => bail!("{}: no answer within {} s", dialing(), PATIENCE.as_secs()),
         }
     }
@@ -97,7 +97,7 @@ impl Wire {
     pub(super) fn send(&mut self, message: Vec<u8>) -> anyhow::Result<()> {
         self.socket.get_mut().limit(PATIENCE);
         let sent = self.socket.send(Message::binary(message));
-        sent.with_context(|| format!("sending to {}", self.address))
+        sent.map_err(|error| anyhow!("sending to {}: {error}", self.address))
     }
 
     /// The message that must be the next.
@@ -116,7 +116,7 @@ impl Wire {
                 Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => bail!("{} closed the connection", self.address),
                 Ok(Message::Text(_) | Message::Frame(_)) => bail!("{} sent what is not of a session", self.address),
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(error).with_context(|| format!("reading from {}", self.address)),
+                Err(error) => bail!("reading from {}: {error}", self.address),
             }
         }
     }

@@ -45,10 +45,11 @@ fn a_report_becomes_a_bundle_that_verifies_without_a_network() {
     let evidence = demo::evidence();
     fs::write(dir.path().join("report"), &evidence.report).unwrap();
     fs::write(dir.path().join("release"), "{}").unwrap();
-    let chain = [&evidence.ask, &evidence.ark].map(|der| pem::encode(&pem::Pem::new("CERTIFICATE", der.clone())));
+    let [leaf, ask, ark] = [&evidence.leaf, &evidence.ask, &evidence.ark].map(|der| der.clone().unwrap());
+    let chain = [ask, ark].map(|der| pem::encode(&pem::Pem::new("CERTIFICATE", der)));
     let file = |bytes: &[u8]| Reply::File(bytes.to_vec(), String::new());
     let server = Server::new([
-        ("/vcek/v1/Turin/c1c1c1c1c1c1c1c1?fmcSPL=01&blSPL=01&teeSPL=01&snpSPL=04&ucodeSPL=90", file(&evidence.leaf)),
+        ("/vcek/v1/Turin/c1c1c1c1c1c1c1c1?fmcSPL=01&blSPL=01&teeSPL=01&snpSPL=04&ucodeSPL=90", file(&leaf)),
         ("/vcek/v1/Turin/cert_chain", file(chain.concat().as_bytes())),
         ("/vcek/v1/Turin/crl", file(evidence.crl.as_ref().unwrap())),
     ]);

@@ -2,8 +2,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "starts the program")]
 
+mod chat;
 mod demo;
 mod fetch;
+#[cfg_attr(not(feature = "simulated-hardware"), expect(dead_code, reason = "nobody talks to it then"))]
+mod guest;
 #[cfg(feature = "simulated-hardware")]
 mod log;
 mod monitor;

@@ -39,6 +39,10 @@ impl Workspace {
             // Sources in src, and what they include from beside it.
             collect(checkout, member, false, &mut files)?;
             collect(checkout, &format!("{member}/src"), true, &mut files)?;
+            for path in included(manifest) {
+                let content = files::read_bounded(&checkout.join(path), MAX_FILE);
+                files.insert(path.to_owned(), content.with_context(|| format!("reading {path}"))?);
+            }
         }
         files.retain(|path, _content| !programs.left_out.iter().any(|left_out| path.starts_with(left_out)));
         let reduced = root_manifest(root, &manifests, programs.profile).context("in Cargo.toml")?;
@@ -268,6 +272,13 @@ fn collect(checkout: &Path, dir: &str, deep: bool, files: &mut BTreeMap<String, 
     Ok(())
 }
 
+/// What sources of a package include from elsewhere in the checkout: `includes` in its `[package.metadata.vitrine]`.
+fn included(manifest: &Table) -> impl Iterator<Item = &str> {
+    let package = manifest.get("package").and_then(|package| package.get("metadata"));
+    let paths = package.and_then(|metadata| metadata.get("vitrine")?.get("includes")?.as_array());
+    paths.into_iter().flatten().filter_map(Value::as_str)
+}
+
 fn read_toml(path: &Path) -> anyhow::Result<Table> {
     toml::from_str(&files::read_text(path, MAX_FILE)?).with_context(|| format!("reading {}", path.display()))
 }
@@ -400,8 +411,8 @@ dependencies = [
             ),
             (
                 &CLIENT,
-                &["client/src/main.rs", "measure/src/appraise.rs", "verify/src/verdict.rs"],
-                &["tests/", "simulate/", "xtask/", "enclave-agent/"],
+                &["client/src/main.rs", "measure/src/appraise.rs", "verify/src/verdict.rs", "policies/strict.toml"],
+                &["tests/", "simulate/", "xtask/", "enclave-agent/src/"],
                 &["clap", "dcap-qvl", "ureq"],
                 &["hyper", "indicatif", "sev"],
             ),
