@@ -1,11 +1,17 @@
 //! `cargo xtask launch`: the image in QEMU, on SEV-SNP hardware or in software emulation.
 
+mod feed;
+mod ports;
 mod processor;
+pub(crate) mod product;
 
 use crate::release::RELEASE;
 use crate::report::{Answer, Terminal};
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
+use attest::frame;
+use channel::operator::Operator;
+use feed::{FeedFlags, Source};
 use image::files::read_bounded;
 use image::pipeline::dist::OVMF;
 use image::progress::{Progress as _, Unit};
@@ -15,7 +21,9 @@ use log_client::statement::{Predicate, Statement};
 use measure::Sha256;
 use measure::cmdline::Tee;
 use measure::snp::LaunchDigest;
-use processor::ProductFlag;
+use measure::snp::product::Product;
+use product::{ProductFlag, launch_policy};
+use simulate::{Processor, service};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,8 +31,7 @@ use std::time::Duration;
 /// How long the guest may take until it is ready; emulation on a busy machine needs a tenth of it.
 const READY: Duration = Duration::from_secs(240);
 
-/// Largest operator document (docs/formats.md, "Simulated secure processor"), and largest envelope of a release, in bytes.
-const MAX_OPERATOR: u64 = 4096;
+/// Largest envelope of a release, in bytes.
 const MAX_RELEASE: u64 = 64 << 10;
 
 /// How many lines of the console are quoted when the guest does not get ready.
@@ -52,13 +59,17 @@ pub(crate) struct Flags {
     #[arg(long, value_enum, default_value_t = FirmwareFlag::Measured, requires = "simulate")]
     firmware: FirmwareFlag,
 
-    /// The processor that a simulation pretends to have, beside the guest.
-    #[arg(long, value_enum, default_value_t = ProductFlag::Genoa, requires = "simulate")]
-    product: ProductFlag,
+    /// The processor, which decides what the guest demands of its platform: this host's own by default. A simulation
+    /// pretends to have it, by default Genoa; so does --print.
+    #[arg(long, value_enum)]
+    product: Option<ProductFlag>,
 
-    /// The operator document, whose SHA-256 becomes HOST_DATA; zeros without one.
+    /// The operator document, which the guest and its clients get and whose SHA-256 becomes HOST_DATA; zeros without one.
     #[arg(long, value_name = "FILE")]
     operator: Option<PathBuf>,
+
+    #[command(flatten)]
+    feed: FeedFlags,
 
     /// Virtual CPUs; on hardware their number is part of the launch digest.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -90,7 +101,13 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let work = cache.join("launch").join(port.to_string());
     fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
     let operator = flags.operator.as_deref().map(operator).transpose()?;
-    let machine = machine(flags, &dist, operator, port, &work)?;
+    let host_data = operator.as_deref().map(Sha256::of);
+    let product = match flags.product {
+        Some(product) => product.into(),
+        None if flags.simulate || flags.print => Product::Genoa,
+        None => product::host()?,
+    };
+    let machine = machine(flags, &dist, product, host_data, port, &work)?;
     if flags.print {
         return Ok(printed(&machine));
     }
@@ -106,15 +123,29 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     if let Some(mismatch) = mismatch(&dist, launch_digest)? {
         terminal.warn(&mismatch);
     }
-    if flags.simulate {
-        let host_data = operator.map_or([0; 32], |sha256| *sha256.as_bytes());
-        let processor = processor::of(flags.product, launch_digest, host_data);
+    let simulated = flags.simulate.then(|| {
+        let host_data = host_data.map_or([0; 32], |sha256| *sha256.as_bytes());
+        processor::of(product, launch_digest, host_data)
+    });
+    let mut source = Source::open(&flags.feed, &dist, simulated.as_ref().map(Processor::certificates))?;
+    if let Some(lacks) = source.lacks() {
+        terminal.warn(lacks);
+    }
+    ports::listen(&work, frame::FEED.name, ports::send(&frame::FEED, ports::AGAIN, move || source.newest()))?;
+    if let Some(document) = operator {
+        ports::listen(
+            &work,
+            frame::OPERATOR.name,
+            ports::send(&frame::OPERATOR, ports::AGAIN, move || document.clone()),
+        )?;
+    }
+    if let Some(processor) = simulated {
         terminal.warn("SIMULATED HARDWARE: the host can read and change this guest; no client should trust it");
         terminal.warn(&format!(
             "its reports are of a simulated {}, signed with keys that everybody has",
             processor.product
         ));
-        processor::listen(&work, processor)?;
+        ports::listen(&work, simulate_port::NAME, move |mut stream| service::serve(&mut stream, &processor))?;
     }
     let mut guest = Guest::start(&machine, &tools, &work)?;
     let readiness = {
@@ -152,7 +183,14 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     Ok(Answer { yes: true, reason: format!("the guest was ready on {url}"), text: format!("{url}\n"), payload })
 }
 
-fn machine(flags: &Flags, dist: &Dist, host_data: Option<Sha256>, port: u16, work: &Path) -> anyhow::Result<Machine> {
+fn machine(
+    flags: &Flags,
+    dist: &Dist,
+    product: Product,
+    host_data: Option<Sha256>,
+    port: u16,
+    work: &Path,
+) -> anyhow::Result<Machine> {
     let tee = if flags.simulate { Tee::Simulated } else { Tee::Snp };
     let command_line = dist.command_line(tee)?;
     let in_work = |name| {
@@ -160,21 +198,25 @@ fn machine(flags: &Flags, dist: &Dist, host_data: Option<Sha256>, port: u16, wor
         path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
     };
     let platform = match (flags.simulate, flags.firmware) {
-        (false, _) => Platform::SevSnp { firmware: dist.path(OVMF), host_data },
+        (false, _) => Platform::SevSnp { firmware: dist.path(OVMF), policy: launch_policy(product).0, host_data },
         (true, FirmwareFlag::Seabios) => Platform::Simulated(Firmware::SeaBios),
         (true, FirmwareFlag::Measured) => {
             Platform::Simulated(dist.measured_firmware(&command_line, &in_work("hashes.page")?)?)
         }
     };
     let machine = dist.machine(platform, command_line, in_work("console.log")?, port);
-    let processor = flags.simulate.then(|| in_work(processor::SOCKET)).transpose()?;
-    Ok(Machine { vcpus: flags.vcpus, memory_mib: flags.memory, processor, ..machine })
+    let operator = host_data.map(|_| frame::OPERATOR.name);
+    let names = [Some(frame::FEED.name), operator, flags.simulate.then_some(simulate_port::NAME)];
+    let ports = names.into_iter().flatten().map(|name| ports::port(work, name)).collect::<anyhow::Result<_>>()?;
+    Ok(Machine { vcpus: flags.vcpus, memory_mib: flags.memory, ports, ..machine })
 }
 
-/// The digest of an operator document.
-fn operator(path: &Path) -> anyhow::Result<Sha256> {
-    let document = read_bounded(path, MAX_OPERATOR).with_context(|| format!("reading {}", path.display()))?;
-    Ok(Sha256::of(&document))
+/// An operator document that the guest will take.
+fn operator(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let reading = || format!("reading {}", path.display());
+    let document = read_bounded(path, frame::OPERATOR.limit as u64).with_context(reading)?;
+    let _taken = Operator::parse(&document).with_context(reading)?;
+    Ok(document)
 }
 
 /// Why clients will not find this guest in the release that lies beside its files, if there is one.

@@ -1,7 +1,7 @@
 //! `cargo xtask log`: the transparency log in a directory.
 
 mod events;
-mod feed;
+pub(crate) mod feed;
 mod rules;
 mod show;
 

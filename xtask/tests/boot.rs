@@ -280,7 +280,11 @@ impl Bench {
     /// QEMU gets as far with the arguments for hardware as it can without any: it refuses emulation of SEV-SNP after it
     /// has understood everything else.
     fn qemu_accepts_snp_arguments(&self, dir: &Path) -> anyhow::Result<()> {
-        let platform = Platform::SevSnp { firmware: self.dist.path("ovmf.fd"), host_data: Some(Sha256::of(b"")) };
+        let platform = Platform::SevSnp {
+            firmware: self.dist.path("ovmf.fd"),
+            policy: 0x302_0000,
+            host_data: Some(Sha256::of(b"")),
+        };
         let machine = self.dist.machine(platform, self.line.clone(), "/dev/null".to_owned(), free_port()?);
         let dist = Path::new(&machine.kernel).parent().context("a directory")?;
         let inside = |argument: &String| match argument.as_str() {

@@ -20,9 +20,6 @@ const GUEST_PORT: u16 = 8080;
 /// The CPU model of the first column of the shape table. It has AVX2 and runs under emulation as well.
 const CPU: &str = "EPYC-v4";
 
-/// The launch policy: SMT allowed, debugging not; bit 17 must be one (AMD 56860, table 9).
-pub const SNP_POLICY: u64 = 0x3_0000;
-
 /// A virtual machine, as QEMU is told about it. Paths are those QEMU sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -46,8 +43,17 @@ pub struct Machine {
     pub memory_mib: u32,
     /// The loopback port of the host that leads to the agent.
     pub port: u16,
-    /// The socket behind virtio-serial port `vitrine.sim`, where a simulated secure processor listens.
-    pub processor: Option<String>,
+    /// The virtio-serial ports.
+    pub ports: Vec<Port>,
+}
+
+/// A virtio-serial port: what connects the guest with a program of the host's, and is no network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its name in the guest, `vitrine.` and a word.
+    pub name: &'static str,
+    /// The socket where somebody listens for QEMU.
+    pub socket: String,
 }
 
 /// What isolates the guest from the host.
@@ -57,6 +63,8 @@ pub enum Platform {
     SevSnp {
         /// The measured firmware (OVMF's AmdSev build).
         firmware: String,
+        /// POLICY (AMD 56860, table 9).
+        policy: u64,
         /// HOST_DATA, if it is not to be zeros.
         host_data: Option<Sha256>,
     },
@@ -89,7 +97,7 @@ impl Machine {
         let mut argv = Argv(Vec::new());
         argv.group(&["-no-user-config"]).group(&["-nodefaults"]).group(&["-no-reboot"]).group(&["-display", "none"]);
         match &self.platform {
-            Platform::SevSnp { firmware, host_data } => {
+            Platform::SevSnp { firmware, policy, host_data } => {
                 let host_data =
                     host_data.map(|sha256| format!(",host-data={}", Base64::encode_string(sha256.as_bytes())));
                 let host_data = host_data.as_deref().unwrap_or("");
@@ -102,7 +110,7 @@ impl Machine {
                     .group(&[
                         "-object",
                         &format!(
-                            "sev-snp-guest,id=sev0,policy={SNP_POLICY:#x},kernel-hashes=on,cbitpos=51,reduced-phys-bits=1{host_data}"
+                            "sev-snp-guest,id=sev0,policy={policy:#x},kernel-hashes=on,cbitpos=51,reduced-phys-bits=1{host_data}"
                         ),
                     ])
                     .group(&["-bios", firmware]);
@@ -133,11 +141,14 @@ impl Machine {
             // Without an empty romfile QEMU offers the firmware a network boot program.
             .group(&["-device", "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,romfile="])
             .group(&["-serial", &format!("file:{}", value(&self.console))]);
-        if let Some(socket) = &self.processor {
-            argv.group(&["-device", "virtio-serial-pci,disable-legacy=on,iommu_platform=on"])
-                // The processor ends a connection on which it was not understood.
-                .group(&["-chardev", &format!("socket,id=sim,path={},reconnect-ms=1000", value(socket))])
-                .group(&["-device", "virtserialport,chardev=sim,name=vitrine.sim"]);
+        if !self.ports.is_empty() {
+            argv.group(&["-device", "virtio-serial-pci,disable-legacy=on,iommu_platform=on"]);
+        }
+        for Port { name, socket } in &self.ports {
+            let id = name.rsplit('.').next().unwrap_or(name);
+            // Who listens may end a connection, such as a processor that was not understood.
+            argv.group(&["-chardev", &format!("socket,id={id},path={},reconnect-ms=1000", value(socket))])
+                .group(&["-device", &format!("virtserialport,chardev={id},name={name}")]);
         }
         argv.0
     }
@@ -170,7 +181,7 @@ fn value(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn lines(platform: Platform, processor: Option<&str>) -> Vec<String> {
+    fn lines(platform: Platform, ports: &[(&'static str, &str)]) -> Vec<String> {
         let machine = Machine {
             platform,
             kernel: "/d/vmlinuz".into(),
@@ -182,7 +193,7 @@ mod tests {
             vcpus: 4,
             memory_mib: 512,
             port: 1234,
-            processor: processor.map(str::to_owned),
+            ports: ports.iter().map(|&(name, socket)| Port { name, socket: socket.to_owned() }).collect(),
         };
         machine.argv().iter().map(|group| group.join(" ")).collect()
     }
@@ -210,7 +221,7 @@ mod tests {
             "-accel kvm",
             "-machine q35,confidential-guest-support=sev0,memory-backend=ram1",
             "-object memory-backend-memfd,id=ram1,size=512M,share=true,prealloc=false",
-            "-object sev-snp-guest,id=sev0,policy=0x30000,kernel-hashes=on,cbitpos=51,reduced-phys-bits=1",
+            "-object sev-snp-guest,id=sev0,policy=0x2020000,kernel-hashes=on,cbitpos=51,reduced-phys-bits=1",
             "-bios /d/ovmf.fd",
         ];
         let mut with_host_data = snp.map(str::to_owned);
@@ -220,10 +231,13 @@ mod tests {
         let uefi = ["-accel tcg,thread=multi", "-machine q35", "-bios /d/ovmf.fd"];
         let page = "-device loader,file=/w/page,addr=0x810000,force-raw=on";
         let measured = [uefi[0], uefi[1], uefi[2], page];
-        let firmware = || "/d/ovmf.fd".to_owned();
+        let (firmware, policy) = (|| "/d/ovmf.fd".to_owned(), 0x202_0000);
         for (platform, middle) in [
-            (Platform::SevSnp { firmware: firmware(), host_data: None }, &snp[..]),
-            (Platform::SevSnp { firmware: firmware(), host_data: Some(Sha256::new([0x40; 32])) }, &with_host_data[..]),
+            (Platform::SevSnp { firmware: firmware(), policy, host_data: None }, &snp[..]),
+            (
+                Platform::SevSnp { firmware: firmware(), policy, host_data: Some(Sha256::new([0x40; 32])) },
+                &with_host_data[..],
+            ),
             (Platform::Simulated(Firmware::SeaBios), &bios[..]),
             (Platform::Simulated(Firmware::Uefi(firmware())), &uefi[..]),
             (
@@ -235,14 +249,19 @@ mod tests {
                 &measured[..],
             ),
         ] {
-            assert_eq!(lines(platform, None), [&FIRST[..], middle, &LAST[..]].concat());
+            assert_eq!(lines(platform, &[]), [&FIRST[..], middle, &LAST[..]].concat());
         }
         let port = [
             "-device virtio-serial-pci,disable-legacy=on,iommu_platform=on",
             "-chardev socket,id=sim,path=/w/a,,b,reconnect-ms=1000",
             "-device virtserialport,chardev=sim,name=vitrine.sim",
+            "-chardev socket,id=feed,path=/w/feed,reconnect-ms=1000",
+            "-device virtserialport,chardev=feed,name=vitrine.feed",
         ];
         let platform = Platform::Simulated(Firmware::SeaBios);
-        assert_eq!(lines(platform, Some("/w/a,b")), [&FIRST[..], &bios[..], &LAST[..], &port[..]].concat());
+        assert_eq!(
+            lines(platform, &[("vitrine.sim", "/w/a,b"), ("vitrine.feed", "/w/feed")]),
+            [&FIRST[..], &bios[..], &LAST[..], &port[..]].concat()
+        );
     }
 }

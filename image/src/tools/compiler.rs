@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn cargo_is_told_everything_on_its_command_line() {
-        for (programs, packages) in [(&GUEST, "--package attest --package enclave-agent --package init"), (&CLIENT, "--package client")]
+        for (programs, packages) in
+            [(&GUEST, "--package attest --package enclave-agent --package init"), (&CLIENT, "--package client")]
         {
             let sandbox = compiler(programs, Path::new("/toolchain"), Path::new("/work"), Path::new("/work/build"));
             let fixed = "/usr/bin/cargo build --release --offline --target x86_64-unknown-linux-gnu";

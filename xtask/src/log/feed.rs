@@ -31,6 +31,17 @@ pub(super) struct FeedFlags {
     /// The release, by its index in the log or its version.
     #[arg(long, value_name = "INDEX|VERSION")]
     release: Which,
+    #[command(flatten)]
+    reading: ReadingFlags,
+    /// Where the feed goes, in place of what is there.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// How a log is read for a feed, and what goes in besides release and status.
+#[derive(Debug, Clone, clap::Args)]
+#[group(requires = "log")]
+pub(crate) struct ReadingFlags {
     /// The chip whose row is needed.
     #[arg(long, value_name = "ID", requires = "roster")]
     chip: Option<ChipId>,
@@ -59,24 +70,42 @@ pub(super) struct FeedFlags {
     roots: RootFlags,
     #[command(flatten)]
     policy: PolicyFlags,
-    /// Where the feed goes, in place of what is there.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
 }
 
 /// Reads the log and writes the feed. The answer is no if no client can accept it, whatever its policy: it is written all
 /// the same, because it says why.
 pub(super) fn run(flags: &FeedFlags) -> anyhow::Result<Answer> {
     let now = workspace::now()?;
-    let (roots, policy) = trusted(flags)?;
+    let (feed, snapshot) = read(&flags.log, flags.release, &flags.reading, now)?;
+    let bytes = feed.to_bytes()?;
+    replace(&flags.out, &bytes)?;
+
+    let refused = refused(&feed, &snapshot, now);
+    let out = flags.out.display();
+    let reason = match &refused {
+        Some(refused) => format!("{out} was written, but no client can accept it: {refused}"),
+        None => format!("{out}: {} bytes, {} rebuilds", bytes.len(), feed.rebuilds.len()),
+    };
+    let payload = json!({
+        "log_size": snapshot.accepted().checkpoint.size,
+        "as_of": snapshot.accepted().as_of,
+        "status": snapshot.status().map(|status| json!({ "sequence": status.sequence, "not_after": status.not_after.0 })),
+        "rebuilds": feed.rebuilds.len(),
+        "bytes": bytes.len(),
+    });
+    Ok(Answer { yes: refused.is_none(), text: format!("{reason}\n"), reason, payload })
+}
+
+/// What the log says of the release at this time.
+pub(crate) fn read(log: &Mirror, release: Which, flags: &ReadingFlags, now: Time) -> anyhow::Result<(Feed, Snapshot)> {
+    let (roots, policy) = trusted(log, flags)?;
     let seen = flags.seen.as_ref().map(|file| checkpoint(file, &policy)).transpose()?;
     let patience = Duration::from_secs(flags.timeout);
     let trust =
         Trust { policy: &policy, roots: &roots, seen: seen.as_ref().map(SignedCheckpoint::checkpoint), patience };
-    let snapshot = Snapshot::read(&flags.log, &trust)?;
-    let as_of = snapshot.accepted().as_of;
+    let snapshot = Snapshot::read(log, &trust)?;
     if let Some(max) = flags.max_age {
-        let as_of = as_of.context("--max-age needs witnesses")?;
+        let as_of = snapshot.accepted().as_of.context("--max-age needs witnesses")?;
         let age = now.0.saturating_sub(as_of);
         ensure!(age <= max, "the checkpoint is from {}, {age} s ago: expected at most {max}", Time(as_of));
     }
@@ -89,24 +118,8 @@ pub(super) fn run(flags: &FeedFlags) -> anyhow::Result<Answer> {
         earlier_proof: earlier_proof.as_ref(),
         tail: flags.tail,
     };
-    let feed = snapshot.feed(flags.release, &besides, &policy)?;
-    let bytes = feed.to_bytes()?;
-    replace(&flags.out, &bytes)?;
-
-    let refused = refused(&feed, &snapshot, now);
-    let out = flags.out.display();
-    let reason = match &refused {
-        Some(refused) => format!("{out} was written, but no client can accept it: {refused}"),
-        None => format!("{out}: {} bytes, {} rebuilds", bytes.len(), feed.rebuilds.len()),
-    };
-    let payload = json!({
-        "log_size": snapshot.accepted().checkpoint.size,
-        "as_of": as_of,
-        "status": snapshot.status().map(|status| json!({ "sequence": status.sequence, "not_after": status.not_after.0 })),
-        "rebuilds": feed.rebuilds.len(),
-        "bytes": bytes.len(),
-    });
-    Ok(Answer { yes: refused.is_none(), text: format!("{reason}\n"), reason, payload })
+    let feed = snapshot.feed(release, &besides, &policy)?;
+    Ok((feed, snapshot))
 }
 
 /// Why no client can accept the release now.
@@ -124,8 +137,8 @@ fn refused(feed: &Feed, snapshot: &Snapshot, now: Time) -> Option<String> {
 }
 
 /// By whom the log is judged: what is given, else what its owner has laid down.
-fn trusted(flags: &FeedFlags) -> anyhow::Result<(Roots, Policy)> {
-    let own = match &flags.log {
+fn trusted(log: &Mirror, flags: &ReadingFlags) -> anyhow::Result<(Roots, Policy)> {
+    let own = match log {
         Mirror::Directory(dir) if dir.join(log::STATE).exists() => Some((log::rules(dir)?, log::vkey(dir)?)),
         _ => None,
     };

@@ -28,7 +28,7 @@ pub(super) struct RulesFlags {
 }
 
 /// Whose statements decide which entries count.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct RootFlags {
     /// The public half of a root key.
     #[arg(long, value_name = "FILE.pub", requires = "root_quorum")]
@@ -39,7 +39,7 @@ pub(super) struct RootFlags {
 }
 
 /// Who besides the log's key makes a checkpoint acceptable.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct PolicyFlags {
     /// The witnesses and how many of them must sign, as a tlog-policy. The first that a log's directory is told of is laid
     /// down: later commands keep to it.

@@ -1,11 +1,11 @@
 //! What a release says, from the build, the checkout and the log.
 
+use crate::launch::product::launch_policy;
 use anyhow::Context as _;
 use image::files::read_bounded;
 use image::inputs::lock::LOCK;
 use image::pipeline::dist::{MANIFEST, STAGES};
 use image::pipeline::measured::{Artifact, Manifest};
-use image::result::launch::SNP_POLICY;
 use log_client::dsse::Envelope;
 use log_client::edge::log::Log;
 use log_client::statement::{LaunchPolicy, Predicate, Release, Statement, Subject, TokenAccess, Version};
@@ -13,7 +13,6 @@ use measure::Sha1;
 use measure::appraise::Time;
 use measure::cmdline::Tee;
 use measure::snp::product::Product;
-use measure::snp::report::GuestPolicy;
 use std::path::Path;
 
 /// Largest `rust-toolchain.toml` that is read, in bytes.
@@ -77,7 +76,7 @@ pub(crate) fn statement(
     not_after: Time,
 ) -> anyhow::Result<Statement> {
     let boot = manifest.boot(facts.tee)?;
-    let policy = |product| LaunchPolicy { product, policy: GuestPolicy(SNP_POLICY) };
+    let policy = |product| LaunchPolicy { product, policy: launch_policy(product) };
     let release = Release {
         version: facts.version,
         counter,

@@ -88,7 +88,7 @@ impl Dist {
             vcpus: 2,
             memory_mib: 1024,
             port,
-            processor: None,
+            ports: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A machine under way: started in the sandbox, watched through its console and its port, killed when dropped.
 
-use super::{Firmware, Machine, Platform};
+use super::{Firmware, Machine, Platform, Port};
 use crate::progress::Bar;
 use crate::tools::sandbox::{Bind, Ending, Network, Running, Sandbox};
 use anyhow::{Context as _, bail};
@@ -230,9 +230,10 @@ fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)
             Path::new(host).strip_prefix(work).with_context(|| format!("{host} is not in {}", work.display()))?;
         Ok(format!("{WORK}/{}", name.display()))
     };
+    let port = |Port { name, socket }: &Port| anyhow::Ok(Port { name, socket: in_work(socket)? });
     let platform = match &machine.platform {
-        Platform::SevSnp { firmware, host_data } => {
-            Platform::SevSnp { firmware: file(firmware, "ovmf.fd"), host_data: *host_data }
+        Platform::SevSnp { firmware, policy, host_data } => {
+            Platform::SevSnp { firmware: file(firmware, "ovmf.fd"), policy: *policy, host_data: *host_data }
         }
         Platform::Simulated(firmware) => Platform::Simulated(match firmware {
             Firmware::SeaBios => Firmware::SeaBios,
@@ -249,7 +250,7 @@ fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)
         root: file(&machine.root, "disk.raw"),
         model: file(&machine.model, "model.raw"),
         console: in_work(&machine.console)?,
-        processor: machine.processor.as_deref().map(in_work).transpose()?,
+        ports: machine.ports.iter().map(port).collect::<anyhow::Result<_>>()?,
         ..machine.clone()
     };
     Ok((machine, binds))
