@@ -140,9 +140,6 @@ fn policy(roots: &Roots, witnesses: &str) -> anyhow::Result<String> {
         ("name", Value::from("demonstration")),
         ("simulated", Value::from("accepted")),
         ("tdx", Value::from("refused")),
-        // What QEMU is told: SMT is allowed, and newer ways to harden a guest are not asked for.
-        ("snp.genoa.policy.smt", any()),
-        ("snp.genoa.policy.page-swap-disabled", any()),
         ("release.host-resistant", any()),
         ("release.root-keys", Value::from(keys)),
         ("release.root-quorum", Value::from(quorum)),
