@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use verify::bundle::MAX_BUNDLE;
 use verify::session::{Live, appraise, bundle};
 use verify::{Bundle, Policy, Verdict, verdict};
-use wire::Wire;
+use wire::{PATIENCE, Wire};
 
 /// How long nothing may come of a paced reply, of which something comes every 50 ms.
 const PACED: Duration = Duration::from_secs(30);
@@ -138,7 +138,7 @@ pub(crate) struct Session {
 /// When there is no verdict: nobody answers, or not by the protocol, or a file cannot be read or written.
 pub(crate) fn open(target: &Target) -> anyhow::Result<Opened> {
     let started = Instant::now();
-    let mut wire = Wire::dial(&target.address)?;
+    let mut wire = Wire::dial(&target.address, PATIENCE)?;
     const HANDSHAKE: &str = "shaking hands with what should be a guest";
     let (hello, m1) = Hello::new(Seed::new(random()?), target.shaping).context(HANDSHAKE)?;
     wire.send(m1)?;

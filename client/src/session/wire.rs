@@ -22,8 +22,8 @@ const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("vitrine.v1");
 const PATH: &str = "/session";
 /// For a connection to each of the addresses that a name has.
 const CONNECT: Duration = Duration::from_secs(15);
-/// For everything until messages can be sent, and for sending each.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For each step until there is a session, and for sending a message.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a guest is.
 #[derive(Debug, Clone)]
@@ -66,10 +66,10 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Connects.
-    pub(super) fn dial(address: &Address) -> anyhow::Result<Self> {
+    /// Connects, and is ready for messages within this time.
+    pub(super) fn dial(address: &Address, time: Duration) -> anyhow::Result<Self> {
         let dialing = || format!("connecting to {}", address.uri);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + time;
         let mut request = (&address.uri).into_client_request().with_context(dialing)?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
         let tcp = Timed { tcp: connect(address).with_context(dialing)?, until };
@@ -89,7 +89,7 @@ impl Wire {
                 bail!("{}: expected a guest, which answered {}", dialing(), response.status())
             }
             Err(HandshakeError::Failure(error)) => bail!("{}: {error}", dialing()),
-            Err(HandshakeError::Interrupted(_)) => bail!("{}: no answer within {} s", dialing(), PATIENCE.as_secs()),
+            Err(HandshakeError::Interrupted(_)) => bail!("{}: no answer within {} s", dialing(), time.as_secs_f32()),
         }
     }
 
@@ -222,5 +222,113 @@ impl Write for Timed {
 
     fn flush(&mut self) -> io::Result<()> {
         self.tcp.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    #[test]
+    fn addresses_are_urls_of_this_kind() {
+        for (text, uri, host, port, tls) in [
+            ("http://a:8080", "ws://a:8080/session", "a", 8080, false),
+            ("ws://a/session/", "ws://a/session", "a", 80, false),
+            ("https://a.example/guests/1", "wss://a.example/guests/1/session", "a.example", 443, true),
+            ("wss://[::1]:1", "wss://[::1]:1/session", "::1", 1, true),
+        ] {
+            let address: Address = text.parse().unwrap();
+            let found = (address.uri.to_string(), address.host.as_str(), address.port, address.tls);
+            assert_eq!(found, (uri.to_owned(), host, port, tls));
+        }
+        for text in
+            ["", "a", "a:8080", "/session", "ftp://a", "http://", "http://u@a", "http://a?token=1", "http://a b"]
+        {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    /// What comes of connecting to a server that does `serve` with the one connection it gets.
+    fn dial(time: Duration, serve: impl FnOnce(TcpStream) + Send + 'static) -> anyhow::Result<Wire> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        std::thread::spawn(move || serve(listener.accept().unwrap().0));
+        Wire::dial(&address, time)
+    }
+
+    /// The same, if the server begins well.
+    fn dial_well(serve: impl FnOnce(WebSocket<TcpStream>) + Send + 'static) -> Wire {
+        let wire = dial(PATIENCE, |tcp| {
+            #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
+            let protocol = |_request: &_, mut response: tungstenite::handshake::server::Response| {
+                response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+                Ok(response)
+            };
+            serve(tungstenite::accept_hdr(tcp, protocol).unwrap());
+        });
+        wire.unwrap()
+    }
+
+    #[test]
+    fn who_is_no_guest_is_left() {
+        let (done, waiting) = mpsc::channel::<()>();
+        let silent = dial(Duration::from_millis(50), move |tcp| {
+            let _never = waiting.recv();
+            drop(tcp);
+        });
+        drop(done);
+        let other = dial(PATIENCE, |tcp| drop(tungstenite::accept(tcp)));
+        let web = dial(PATIENCE, |mut tcp| {
+            let _request = tcp.read(&mut [0; 4096]).unwrap();
+            tcp.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        });
+        for (wire, reason) in [
+            (silent, "no answer within 0.05 s"),
+            (other, "SubProtocol error"),
+            (web, "which answered 200 OK"),
+            (dial(PATIENCE, drop), "connecting to ws://127.0.0.1"),
+        ] {
+            let error = format!("{:#}", wire.err().expect("no guest"));
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn messages_have_a_size_and_are_binary() {
+        for (message, reason) in [
+            (Message::binary(vec![1; MESSAGE]), None),
+            (Message::binary(vec![1; MESSAGE + 1]), Some("too long")),
+            (Message::text("1"), Some("not of a session")),
+            (Message::Close(None), Some("closed the connection")),
+        ] {
+            let size = message.len();
+            let mut wire = dial_well(move |mut socket| {
+                socket.send(Message::Ping(vec![1].into())).unwrap();
+                socket.send(message).unwrap();
+                let _gone = socket.read();
+            });
+            match (wire.expect(), reason) {
+                (Ok(message), None) => assert_eq!(message.len(), size),
+                (Err(error), Some(reason)) => assert!(error.to_string().contains(reason), "{error}"),
+                (found, reason) => panic!("{found:?} {reason:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_late_is_not_lost() {
+        let (send, sent) = mpsc::channel::<()>();
+        let mut wire = dial_well(move |mut socket| {
+            // A binary frame of three bytes (RFC 6455, section 5.2), in two parts.
+            socket.get_mut().write_all(&[0x82, 3, 1]).unwrap();
+            sent.recv().unwrap();
+            socket.get_mut().write_all(&[2, 3]).unwrap();
+            let _gone = socket.read();
+        });
+        assert_eq!(wire.receive(Duration::from_millis(20)).unwrap(), None);
+        send.send(()).unwrap();
+        assert_eq!(wire.receive(PATIENCE).unwrap(), Some(vec![1, 2, 3]));
     }
 }

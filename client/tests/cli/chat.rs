@@ -78,10 +78,11 @@ fn nobody_there_is_no_verdict() {
 mod simulated {
     use super::super::Ran;
     use super::*;
+    use nix::pty::{OpenptyResult, openpty};
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
     use openai::{Call, Request, Role};
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
     use std::process::Stdio;
 
     const FLAG: &str = "--dangerously-accept-simulated-hardware";
@@ -144,6 +145,17 @@ mod simulated {
         let ran = run(command.stdin(fs::File::open(dir.path().join("question")).unwrap()));
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "from a \n"), "{}", ran.stderr);
         assert!(ran.stderr.contains("the answer was cut off"), "{}", ran.stderr);
+    }
+
+    #[test]
+    fn what_was_not_acted_on_is_not_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let guest = Guest::good().start(1);
+        let ran = run(&mut chat(&guest, dir.path(), &["--state", "state", "--json", "a secret"]));
+        assert_eq!((ran.code, &json(&ran)["verdict"]["outcome"]), (Some(1), &"simulated".into()));
+        let kept: Vec<_> =
+            fs::read_dir(dir.path().join("state")).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(kept, ["lock"]);
     }
 
     #[test]
@@ -275,5 +287,41 @@ mod simulated {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(stderr.ends_with("no: cancelled: the answer is incomplete\n"), "{stderr}");
+    }
+    /// On a terminal, which gets nothing but text, whatever the model says.
+    #[test]
+    fn a_conversation_goes_on_in_another_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let guest = Guest { fault: Fault::Leaves, ..Guest::good() }.start(2);
+        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+        let (mut writer, mut reader) = (fs::File::from(master.try_clone().unwrap()), fs::File::from(master));
+        let mut command = chat(&guest, dir.path(), &quick(&[]));
+        command.stdin(slave.try_clone().unwrap()).stdout(slave).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        drop(command);
+        // It ends with an error once nobody has the other side.
+        let shown = std::thread::spawn(move || {
+            let mut shown = Vec::new();
+            let _end = reader.read_to_end(&mut shown);
+            String::from_utf8(shown).unwrap()
+        });
+        writer.write_all(b"one\x1b[2J two\n").unwrap();
+        let first = bodies(&guest.next());
+        writer.write_all(b"\nthree\n").unwrap();
+        let second = bodies(&guest.next());
+        writer.write_all(b"/quit\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        assert_eq!(stderr.matches("SIMULATED as of").count(), 2, "{stderr}");
+        let shown = shown.join().unwrap();
+        assert!(shown.contains("one\\u{1b}[2J two") && !shown.contains('\x1b'), "{shown:?}");
+        let said = |requests: &[Request]| -> Vec<_> {
+            requests.iter().flat_map(|request| request.messages.clone()).map(|said| (said.role, said.content)).collect()
+        };
+        let question = (Role::User, "one\x1b[2J two".to_owned());
+        let answer = (Role::Assistant, question.1.clone());
+        assert_eq!(said(&first), std::slice::from_ref(&question));
+        assert_eq!(said(&second), [question, answer, (Role::User, "three".to_owned())]);
     }
 }

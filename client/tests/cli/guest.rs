@@ -45,7 +45,7 @@ pub(crate) enum Fault {
     Fails,
     /// Its receipts are about another answer.
     Receipt,
-    /// It has enough after each answer.
+    /// It ends the session after an answer.
     Leaves,
     /// Its answers have no end.
     Endless,
@@ -175,7 +175,7 @@ impl Guest {
                 Received::Nothing => {}
                 Received::Request(content) => {
                     got.push(content.to_vec());
-                    asked = true;
+                    asked = asked || !Call::parse(&content).unwrap().body.is_empty();
                     let outcome = self.answer(&content, identity, |piece| {
                         let mut bytes = Vec::new();
                         piece.write(&mut bytes);
