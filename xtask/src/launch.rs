@@ -82,6 +82,10 @@ pub(crate) struct Flags {
     /// The loopback port that leads to the agent; a free one by default.
     #[arg(long)]
     port: Option<u16>,
+
+    /// Write every packet of the guest's network into this file, as pcap, in place of what is there.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -179,6 +183,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         return Ok(not_ready("the guest stopped by itself".to_owned(), &console, &machine));
     }
     drop(guest);
+    if let (Some(inside), Some(file)) = (&machine.capture, &flags.capture) {
+        fs::copy(inside, file).with_context(|| format!("copying {inside} to {}", file.display()))?;
+    }
     fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
     Ok(Answer { yes: true, reason: format!("the guest was ready on {url}"), text: format!("{url}\n"), payload })
 }
@@ -208,7 +215,8 @@ fn machine(
     let operator = host_data.map(|_| frame::OPERATOR.name);
     let names = [Some(frame::FEED.name), operator, flags.simulate.then_some(simulate_port::NAME)];
     let ports = names.into_iter().flatten().map(|name| ports::port(work, name)).collect::<anyhow::Result<_>>()?;
-    Ok(Machine { vcpus: flags.vcpus, memory_mib: flags.memory, ports, ..machine })
+    let capture = flags.capture.is_some().then(|| in_work("network.pcap")).transpose()?;
+    Ok(Machine { vcpus: flags.vcpus, memory_mib: flags.memory, ports, capture, ..machine })
 }
 
 /// An operator document that the guest will take.

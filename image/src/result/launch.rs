@@ -45,6 +45,8 @@ pub struct Machine {
     pub port: u16,
     /// The virtio-serial ports.
     pub ports: Vec<Port>,
+    /// The file that gets every packet between guest and host, as pcap.
+    pub capture: Option<String>,
 }
 
 /// A virtio-serial port: what connects the guest with a program of the host's, and is no network.
@@ -141,6 +143,9 @@ impl Machine {
             // Without an empty romfile QEMU offers the firmware a network boot program.
             .group(&["-device", "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,romfile="])
             .group(&["-serial", &format!("file:{}", value(&self.console))]);
+        if let Some(capture) = &self.capture {
+            argv.group(&["-object", &format!("filter-dump,id=capture,netdev=net,file={}", value(capture))]);
+        }
         if !self.ports.is_empty() {
             argv.group(&["-device", "virtio-serial-pci,disable-legacy=on,iommu_platform=on"]);
         }
@@ -181,7 +186,7 @@ fn value(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn lines(platform: Platform, ports: &[(&'static str, &str)]) -> Vec<String> {
+    fn lines(platform: Platform, ports: &[(&'static str, &str)], capture: Option<&str>) -> Vec<String> {
         let machine = Machine {
             platform,
             kernel: "/d/vmlinuz".into(),
@@ -194,6 +199,7 @@ mod tests {
             memory_mib: 512,
             port: 1234,
             ports: ports.iter().map(|&(name, socket)| Port { name, socket: socket.to_owned() }).collect(),
+            capture: capture.map(str::to_owned),
         };
         machine.argv().iter().map(|group| group.join(" ")).collect()
     }
@@ -249,9 +255,10 @@ mod tests {
                 &measured[..],
             ),
         ] {
-            assert_eq!(lines(platform, &[]), [&FIRST[..], middle, &LAST[..]].concat());
+            assert_eq!(lines(platform, &[], None), [&FIRST[..], middle, &LAST[..]].concat());
         }
-        let port = [
+        let more = [
+            "-object filter-dump,id=capture,netdev=net,file=/w/c,,d",
             "-device virtio-serial-pci,disable-legacy=on,iommu_platform=on",
             "-chardev socket,id=sim,path=/w/a,,b,reconnect-ms=1000",
             "-device virtserialport,chardev=sim,name=vitrine.sim",
@@ -260,8 +267,8 @@ mod tests {
         ];
         let platform = Platform::Simulated(Firmware::SeaBios);
         assert_eq!(
-            lines(platform, &[("vitrine.sim", "/w/a,b"), ("vitrine.feed", "/w/feed")]),
-            [&FIRST[..], &bios[..], &LAST[..], &port[..]].concat()
+            lines(platform, &[("vitrine.sim", "/w/a,b"), ("vitrine.feed", "/w/feed")], Some("/w/c,d")),
+            [&FIRST[..], &bios[..], &LAST[..], &more[..]].concat()
         );
     }
 }

@@ -89,6 +89,7 @@ impl Dist {
             memory_mib: 1024,
             port,
             ports: Vec::new(),
+            capture: None,
         }
     }
 

@@ -64,8 +64,8 @@ pub enum Readiness {
 }
 
 impl Guest {
-    /// Starts QEMU from the tools tree `tools`. `machine`'s paths are those of the host; its console file and its
-    /// hashes page must be in `work`, the one directory QEMU may write to.
+    /// Starts QEMU from the tools tree `tools`. `machine`'s paths are those of the host; its console file, its
+    /// hashes page, its sockets and its capture must be in `work`, the one directory QEMU may write to.
     ///
     /// # Errors
     /// When a file of the machine is missing or the sandbox cannot be started.
@@ -251,6 +251,7 @@ fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)
         model: file(&machine.model, "model.raw"),
         console: in_work(&machine.console)?,
         ports: machine.ports.iter().map(port).collect::<anyhow::Result<_>>()?,
+        capture: machine.capture.as_deref().map(in_work).transpose()?,
         ..machine.clone()
     };
     Ok((machine, binds))
