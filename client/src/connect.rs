@@ -12,7 +12,6 @@ mod tests;
 
 use crate::report::{self, Answer};
 use crate::session::{self, Target};
-use crate::verify::reason;
 use anyhow::{Context as _, ensure};
 use guard::Token;
 use nix::sys::signal::{SigSet, Signal};
@@ -22,7 +21,6 @@ use sessions::{Sessions, Trouble};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use verify::Verdict;
 
 /// Says that this is here, and nothing else; it needs no token.
 const HEALTH: &str = "/healthz";
@@ -65,13 +63,15 @@ pub(crate) fn run(flags: &Flags, json: bool) -> anyhow::Result<Answer> {
     let address = listener.local_addr().with_context(|| format!("listening on {listen}"))?;
 
     let sessions = Arc::new(Sessions::new(target, flags.sessions.into()));
-    let verdict = match sessions.start() {
-        Ok(verdict) => verdict,
-        Err(Trouble::Refused(verdict)) => return Ok(refused(&verdict)),
+    match sessions.start() {
+        Ok(()) => {}
+        Err(Trouble::Refused(verdict, reason)) => {
+            let payload = json!({ "verdict": verdict });
+            return Ok(Answer { yes: false, reason, text: String::new(), payload });
+        }
         Err(Trouble::Unreachable(error)) => return Err(error),
         Err(other) => return Err(other.into()),
-    };
-    report::progress(verdict.to_string().trim_end());
+    }
     if !listen.ip().is_loopback() {
         report::progress(&format!("WARNING: whoever can read the network on the way to {address} reads along"));
     }
@@ -88,12 +88,6 @@ pub(crate) fn run(flags: &Flags, json: bool) -> anyhow::Result<Answer> {
     signals.thread_unblock().context("unblocking signals")?;
     sessions.end();
     Ok(Answer { yes: true, reason: "ended by a signal".into(), text: String::new(), payload: json!({}) })
-}
-
-/// The answer when there is nothing to serve.
-fn refused(verdict: &Verdict) -> Answer {
-    let (reason, text) = (reason(verdict), verdict.to_string());
-    Answer { yes: false, reason, text, payload: json!({ "verdict": verdict }) }
 }
 
 /// Says how to use it, in a form that a shell reads.

@@ -83,7 +83,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
 }
 
 /// Why the verdict is what it is: a rule that stands in the way, one that failed if there is any, and how many do.
-pub(crate) fn reason(verdict: &Verdict) -> String {
+fn reason(verdict: &Verdict) -> String {
     let blocking: Vec<_> = verdict.findings().iter().filter(|found| !found.permits()).collect();
     let failed = blocking.iter().find(|found| found.outcome == Outcome::Failed);
     match (failed.or(blocking.first()), blocking.len()) {

@@ -12,7 +12,7 @@ use image::pipeline::dist::OVMF;
 use image::pipeline::stage::STAGES;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The README's command that runs this; the others in its `sh` blocks are run here.
@@ -40,6 +40,12 @@ const ENGINES: &str = "engines";
 /// Tests with them.
 const ENGINE_TESTS: [&str; 3] = ["oracles", "peers", "rekor"];
 
+/// What gets OpenAI's Python package and finds out whether the host has what it is used with; where in the cache that is;
+/// and how long its use may take, in seconds.
+const GET_OPENAI: &str = "client/tests/openai/get.sh";
+const OPENAI: &str = "openai";
+const OPENAI_TIME: &str = "600";
+
 /// What runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
@@ -59,6 +65,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let mut sections = Sections { times: Vec::new() };
     // What is missing is better said now than after hours.
     let engines = flags.full.then(|| engines(&cache)).transpose()?;
+    let openai = sections.run("openai, fetch", || openai(&root, &cache))?;
 
     sections.run("format", || {
         cargo(&root, ["fmt", "--all", "--check"])?;
@@ -79,6 +86,14 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         let [flag, feature] = ["--features", "simulated-hardware"];
         cargo(&root, ["test", "--quiet", "--locked", "--package", "client", flag, feature])?;
         cargo(&root, ["test", "--quiet", "--locked", "--package", "verify", "--test", "corpus", flag, feature])
+    })?;
+    sections.run("openai", || {
+        // Ends what hangs.
+        let mut command = program("timeout", &root);
+        command.args(["--verbose", OPENAI_TIME, "cargo", "test", "--quiet", "--locked", "--package", "client"]);
+        command.args(["--features", "simulated-hardware", "--test", "cli", "--", "--ignored", "other_clients"]);
+        command.env("VITRINE_OPENAI", &openai);
+        succeed(command)
     })?;
     sections.run("fuzz properties", || {
         let manifest = ["--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"];
@@ -191,6 +206,16 @@ pub(crate) fn engines(cache: &Path) -> anyhow::Result<PathBuf> {
     let missing = "the programs of others are missing; get them by";
     ensure!(engines.exists(), "{missing} `{GET_ENGINES} {}`", engines.display());
     Ok(engines)
+}
+
+/// Where OpenAI's Python package is, which is fetched if it is not there.
+fn openai(root: &Path, cache: &Path) -> anyhow::Result<PathBuf> {
+    let mut get = program(root.join(GET_OPENAI), root);
+    let got = get.arg(cache.join(OPENAI)).stderr(Stdio::inherit()).output();
+    let got = got.with_context(|| format!("starting {GET_OPENAI}"))?;
+    ensure!(got.status.success(), "{GET_OPENAI}: {}", got.status);
+    let path = String::from_utf8(got.stdout).with_context(|| format!("{GET_OPENAI}: expected a path"))?;
+    Ok(path.trim_end().into())
 }
 
 /// Runs the tests that are ignored unless there are programs of others to talk to.

@@ -41,7 +41,7 @@ pub(super) fn failed(failure: Failure) -> Answer {
 /// Why there is no answer of a guest's.
 pub(super) fn trouble(trouble: &Trouble) -> Answer {
     let (status, field) = match trouble {
-        Trouble::Refused(_) => (502, Some(FINAL)),
+        Trouble::Refused(..) => (502, Some(FINAL)),
         Trouble::Busy | Trouble::Unreachable(_) => (503, Some(LATER)),
         Trouble::Ending | Trouble::Broken => (503, None),
     };

@@ -2,11 +2,8 @@
 //! whole or in chunks, and the connection kept for the next request. It is blocking, a thread to a connection, as the
 //! sessions behind it are.
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 /// Bytes of a request's line and header fields.
@@ -167,8 +164,16 @@ impl Connection {
 
     /// Whether the client has closed the connection.
     pub(super) fn gone(&self) -> bool {
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        !matches!(recv(self.stream.as_raw_fd(), &mut [0], flags), Ok(1..) | Err(Errno::EAGAIN))
+        let peek = || {
+            self.stream.set_nonblocking(true)?;
+            let peeked = self.stream.peek(&mut [0]);
+            self.stream.set_nonblocking(false)?;
+            peeked
+        };
+        match peek() {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
     }
 
     /// Closes the connection so that what was sent last arrives: a client that is still sending would have it thrown away.

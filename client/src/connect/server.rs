@@ -71,10 +71,11 @@ impl Server {
             Some(b"1") => true,
             _ => return whole(client, head, &refusal(400, "X-Vitrine-Receipt: expected 1")),
         };
-        let limit = if head.path == CHAT { MAX_BODY as u64 } else { 0 };
+        let too_large = |limit: usize| head.length > limit as u64;
         let (method, path) = (head.method.as_str(), head.path.as_str());
         let answer = match (method, path) {
-            _ if head.length > limit => refusal(413, &format!("expected a body of at most {limit} bytes")),
+            ("POST", CHAT) if too_large(MAX_BODY) => refusal(413, "expected a body of at most 256 KiB"),
+            ("GET", HEALTH | MODELS) if too_large(0) => refusal(413, "expected no body"),
             ("POST", CHAT) => {
                 let body = match client.body(head) {
                     Ok(body) => body,

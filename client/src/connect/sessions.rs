@@ -1,8 +1,8 @@
 //! The sessions behind the endpoint: each judged before anything is said in it, used for one request at a time, kept
 //! while nobody needs it, and not longer than it is good for.
 
+use crate::report;
 use crate::session::{self, Opened, Session, Target};
-use crate::{report, verify::reason};
 use channel::{KeyStatement, Outcome};
 use openai::{Call, Piece};
 use std::ops::ControlFlow;
@@ -33,7 +33,7 @@ struct State {
     open: usize,
     /// Requests that are being answered.
     requests: usize,
-    /// What was last said of a verdict.
+    /// Which verdict was told last.
     verdict: String,
     ending: bool,
 }
@@ -48,8 +48,9 @@ pub(super) struct Asked {
 /// Why there is no reply, or no more of it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    #[error("the guest is refused, and nothing was sent to it: {}", reason(.0))]
-    Refused(Box<Verdict>),
+    /// By this verdict, and in one line.
+    #[error("{1}")]
+    Refused(Box<Verdict>, String),
     #[error("there is no session with the guest: {0:#}")]
     Unreachable(anyhow::Error),
     #[error("the guest has too much else to do, or every session is in use; --sessions allows more")]
@@ -74,13 +75,12 @@ impl Sessions {
         Self { target, most, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Opens the first session: the verdict, for who has started this.
-    pub(super) fn start(&self) -> Result<Verdict, Trouble> {
+    /// Opens the first session, for who has started this to see the verdict.
+    pub(super) fn start(&self) -> Result<(), Trouble> {
         self.change(|state| state.open = 1);
         let session = self.open()?;
-        let verdict = session.verdict().clone();
         self.change(|state| state.idle.push(session));
-        Ok(verdict)
+        Ok(())
     }
 
     /// To be held while a request is answered.
@@ -170,12 +170,13 @@ impl Sessions {
     fn open(&self) -> Result<Session, Trouble> {
         let opened = match session::open(&self.target) {
             Ok(Opened::Session(session)) => {
-                self.tell(session.verdict());
+                self.tell(session.verdict(), || session.summary());
                 return Ok(*session);
             }
             Ok(Opened::Refused(verdict)) => {
-                self.tell(&verdict);
-                Trouble::Refused(verdict)
+                self.tell(&verdict, || verdict.to_string());
+                let why = self.target.reason(&verdict);
+                Trouble::Refused(verdict, why)
             }
             Err(error) => {
                 report::progress(&format!("no session: {error:#}"));
@@ -202,14 +203,11 @@ impl Sessions {
     }
 
     /// Says on stderr what the verdict is, if it is another than the last.
-    fn tell(&self, verdict: &Verdict) {
-        let (reason, subject) = (reason(verdict), verdict.subject());
-        let said = match &subject.matched {
-            Some(matched) => format!("{reason}; {}, {matched}", subject.evidence),
-            None => format!("{reason}; {}", subject.evidence),
-        };
+    fn tell(&self, verdict: &Verdict, text: impl FnOnce() -> String) {
+        let subject = verdict.subject();
+        let said = format!("{} {} {:?}", verdict.outcome(), subject.evidence, subject.matched);
         if std::mem::replace(&mut self.lock().verdict, said.clone()) != said {
-            report::progress(&format!("verdict as of {}: {said}", subject.as_of));
+            report::progress(text().trim_end());
         }
     }
 

@@ -47,6 +47,8 @@ pub(crate) enum Fault {
     Receipt,
     /// It ends the session after an answer.
     Leaves,
+    /// The same, and its second report and all later ones are of another session.
+    Turns,
     /// Its answers have no end.
     Endless,
 }
@@ -94,14 +96,19 @@ impl Guest {
             let models = [self.world.release.model_sha256].into();
             let about = About { boot_id: [1; 16], epoch: 0, models, operator: None };
             let identity = Identity::new(Seed::new([1; 32]), about).unwrap();
-            for number in 0..sessions {
-                let (tcp, _) = listener.accept().unwrap();
-                let mut got = Vec::new();
-                self.serve(tcp, &identity, number as u8, &mut got);
-                if sender.send(got).is_err() {
-                    break;
+            let (guest, identity) = (&self, &identity);
+            std::thread::scope(|scope| {
+                for number in 0..sessions {
+                    let (tcp, _) = listener.accept().unwrap();
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        let mut got = Vec::new();
+                        guest.serve(tcp, identity, number as u8, &mut got);
+                        // A test may have seen enough.
+                        let _unheard = sender.send(got);
+                    });
                 }
-            }
+            });
         });
         Running { url, sessions: receiver }
     }
@@ -129,7 +136,8 @@ impl Guest {
         let started = Instant::now();
         let attesting = hello.finish(&m3, Duration::ZERO).ok()?;
         let mut report_data = *attesting.report_data().as_bytes();
-        report_data[63] ^= u8::from(self.fault == Fault::Report);
+        let other = self.fault == Fault::Report || self.fault == Fault::Turns && seed > 0;
+        report_data[63] ^= u8::from(other);
         let report = self.processor.report(report_data);
         let certificates = self.processor.certificates();
         let parts = [
@@ -161,7 +169,7 @@ impl Guest {
             while let Some(message) = session.poll(started.elapsed()).ok()? {
                 socket.send(Message::binary(message)).ok()?;
             }
-            if asked && session.is_idle() && self.fault == Fault::Leaves {
+            if asked && session.is_idle() && matches!(self.fault, Fault::Leaves | Fault::Turns) {
                 let bye = session.close(started.elapsed()).ok()?;
                 return socket.send(Message::binary(bye)).ok();
             }
@@ -213,10 +221,11 @@ impl Guest {
             say(Piece::Busy);
             return Some(Outcome::Complete);
         }
+        let other = br#"{"error":{"message":"model: expected \"parrot\""}}"#;
         let request = match Request::parse(&call.body) {
             Ok(request) if request.model == "parrot" => request,
-            _ => {
-                say(Piece::Refused(br#"{"error":{"message":"model: expected \"parrot\""}}"#.to_vec()));
+            refused => {
+                say(Piece::Refused(refused.map_or_else(|refusal| refusal.to_json(), |_| other.to_vec())));
                 return Some(Outcome::Complete);
             }
         };

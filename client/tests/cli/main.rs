@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "starts the program")]
 
 mod chat;
+#[cfg(feature = "simulated-hardware")]
+mod connect;
 mod demo;
 mod fetch;
 #[cfg_attr(not(feature = "simulated-hardware"), expect(dead_code, reason = "nobody talks to it then"))]
