@@ -3,6 +3,7 @@
 use crate::bundle::{Bundle, Evidence, SnpEvidence, TdxEvidence};
 use crate::collateral::Parts;
 use crate::memory::Memory;
+use crate::operator::{self, Configured};
 use crate::policy::{Policy, Section};
 use crate::release::{self, Claims, Examined, Platform};
 use crate::session::{self, FeedError};
@@ -38,6 +39,8 @@ pub struct Request<'a> {
 
 /// Everything that the rules found of one kind of evidence.
 struct Found {
+    /// What the guest and the host put into it, if it can be read, and the rule over the host's.
+    said: Option<Said>,
     rules: Vec<Rule>,
     findings: Vec<Finding>,
     evidence: String,
@@ -47,6 +50,18 @@ struct Found {
     /// The chip and its TCB, if somebody vouches for them and the evidence is of SEV-SNP.
     chip: Option<(Product, TcbVersion, ChipId)>,
 }
+
+/// What a report or quote says that rules beyond it compare.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    /// REPORT_DATA or REPORTDATA.
+    report_data: Digest<64>,
+    /// HOST_DATA with zeros behind it, or MRCONFIGID.
+    configured: Digest<48>,
+}
+
+/// The rules over what the host set at launch.
+const CONFIGURED: [&str; 2] = ["snp.identity.host-data", "tdx.mrconfigid"];
 
 /// Judges evidence. `roots` are AMD's unless the program is one that may know simulated hardware.
 pub fn appraise(request: &Request<'_>, policy: &Policy, roots: &Roots) -> Verdict {
@@ -65,8 +80,17 @@ pub(crate) fn judge(
         Evidence::Snp(evidence) => snp_report(evidence, request, policy, &claims, roots),
         Evidence::Tdx(evidence) => tdx_quote(evidence, request, policy),
     };
-    found.rules.push(session::FEED);
+    let configured = found.findings.iter().find(|finding| CONFIGURED.contains(&finding.rule.id));
+    let configured = found.said.zip(configured).map(|(said, finding)| Configured { value: said.configured, finding });
+    let document = request.bundle.operator.as_deref();
+    let (of_operator, operator) = operator::examine(document, configured.as_ref(), &policy.operator);
+    let reported = found.said.map(|said| said.report_data);
     found.findings.push(session::feed(request, live));
+    found.findings.extend(session::rules::examine(request, policy, &claims, reported));
+    found.findings.extend(of_operator);
+    found.rules.push(session::FEED);
+    found.rules.extend(session::rules::RULES);
+    found.rules.extend(operator::rules());
     found.rules.extend(release::rules());
     let tee = |origin| match (origin, &request.bundle.evidence) {
         (Origin::Simulated, _) => Tee::Simulated,
@@ -80,6 +104,8 @@ pub(crate) fn judge(
         evidence: found.evidence,
         evidence_sha256: found.sha256,
         matched: found.matched,
+        token_access: claims.token_access(),
+        operator,
         policy: policy.name.clone(),
         policy_sha256: policy.sha256,
         as_of: request.now,
@@ -99,11 +125,14 @@ fn snp_report(
     let Section::Accepted(terms) = &policy.snp else {
         let findings = refused(&rules, "SEV-SNP");
         let evidence = "SEV-SNP report".into();
-        return Found { rules, findings, evidence, sha256, matched: None, origin: None, chip: None };
+        return Found { said: None, rules, findings, evidence, sha256, matched: None, origin: None, chip: None };
     };
     let mut requirements = terms.requirements.clone();
     requirements.identity.report_data = request.report_data.clone();
     claims.complete(request, policy, &mut requirements);
+    if let Demand::Missing(_) = requirements.identity.host_data {
+        requirements.identity.host_data = Demand::Is(operator::host_data(request.bundle.operator.as_deref()));
+    }
     let [ark, ask, leaf, crl] = [ark, ask, leaf, crl].map(Option::as_deref);
     let evidence = snp::appraise::Evidence { report, chain: Chain { ark, ask, leaf, crl } };
     let appraisal = snp::appraise::appraise(&evidence, roots, &requirements, request.now);
@@ -124,19 +153,26 @@ fn snp_report(
         }
         _ => None,
     };
-    Found { rules, findings, evidence, sha256, matched: facts.launched, origin, chip }
+    let said = facts.report.map(|report| {
+        let mut configured = [0; 48];
+        configured[..32].copy_from_slice(report.host_data().as_bytes());
+        Said { report_data: report.report_data(), configured: Digest::new(configured) }
+    });
+    Found { said, rules, findings, evidence, sha256, matched: facts.launched, origin, chip }
 }
 
 fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<'_>, policy: &Policy) -> Found {
     let rules: Vec<_> = [KIND, HARDWARE, COLLATERAL].iter().chain(tdx::appraise::RULES).copied().collect();
     let sha256 = Sha256::of(quote);
-    let evidence = match Quote::parse(quote) {
-        Ok(quote) => format!("TDX quote, version {}, {}", quote.version, quote.kind),
-        Err(_) => "TDX quote that cannot be read".into(),
+    let parsed = Quote::parse(quote).ok();
+    let evidence = match &parsed {
+        Some(quote) => format!("TDX quote, version {}, {}", quote.version, quote.kind),
+        None => "TDX quote that cannot be read".into(),
     };
+    let said = parsed.map(|Quote { body, .. }| Said { report_data: body.report_data, configured: body.mrconfigid });
     let Section::Accepted(terms) = &policy.tdx else {
         let findings = refused(&rules, "TDX");
-        return Found { rules, findings, evidence, sha256, matched: None, origin: None, chip: None };
+        return Found { said, rules, findings, evidence, sha256, matched: None, origin: None, chip: None };
     };
     let mut requirements = terms.requirements.clone();
     requirements.identity.report_data = request.report_data.clone();
@@ -156,7 +192,7 @@ fn tdx_quote(TdxEvidence { quote, collateral }: &TdxEvidence, request: &Request<
         None => Finding::missing(COLLATERAL, "", "", "it did not come with the evidence"),
     });
     findings.extend(found);
-    Found { rules, findings, evidence, sha256, matched: None, origin, chip: None }
+    Found { said, rules, findings, evidence, sha256, matched: None, origin, chip: None }
 }
 
 /// What there is to say of evidence that the policy does not want at all.

@@ -8,6 +8,7 @@ pub mod bundle;
 mod collateral;
 mod log;
 pub mod memory;
+mod operator;
 pub mod policy;
 mod release;
 pub mod session;

@@ -1,6 +1,7 @@
 //! The policy: what a client demands of evidence. One TOML file, in which every key is required, an unknown one is
 //! refused, and "any" is a word that a reviewer can see. `policies/strict.toml` explains each key.
 
+mod operator;
 mod read;
 mod release;
 mod snp;
@@ -8,6 +9,7 @@ mod tdx;
 #[cfg(test)]
 mod tests;
 
+pub use operator::{OperatorPolicy, Operators};
 pub use read::{MAX_POLICY, PolicyError};
 pub use release::{Ed25519Key, LogPolicy, Need, ReleasePolicy, Witnesses};
 pub use snp::SnpPolicy;
@@ -30,6 +32,8 @@ pub struct Policy {
     pub snp: Section<SnpPolicy>,
     /// What is demanded of TDX quotes.
     pub tdx: Section<TdxPolicy>,
+    /// What is demanded of who runs the machine.
+    pub operator: OperatorPolicy,
     /// What is demanded of the release, and of what a log says of it.
     pub release: OrAny<ReleasePolicy>,
 }
@@ -73,6 +77,7 @@ impl Policy {
                 simulated: permit(top.take("simulated")?)?,
                 snp: section(top.take("snp")?, snp::read)?,
                 tdx: section(top.take("tdx")?, tdx::read)?,
+                operator: operator::read(top.take("operator")?)?,
                 release: or_any(top.take("release")?, release::read)?,
             })
         })

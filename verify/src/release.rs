@@ -7,7 +7,7 @@ use crate::memory::Memory;
 use crate::policy::{Ed25519Key, Need, Policy, ReleasePolicy};
 use log_client::dsse::Envelope;
 use log_client::lifecycle::{self, Demands, Entry, Evidence, Seen, Unproved};
-use log_client::statement::{Predicate, Release, Statement, shape_name};
+use log_client::statement::{Predicate, Release, Statement, TokenAccess, shape_name};
 use measure::Sha256;
 use measure::appraise::{Finding, Rule};
 use measure::cmdline::Tee;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 const COPY: Rule = Rule { id: "release.copy", holds: "the release given is the bundle's, byte for byte" };
 pub(crate) const PRESENT: Rule = Rule { id: "release.present", holds: "a release came with the evidence" };
-const FORM: Rule = Rule { id: "release.form", holds: "it is an envelope around a release statement" };
+pub(crate) const FORM: Rule = Rule { id: "release.form", holds: "it is an envelope around a release statement" };
 const TEE: Rule = Rule { id: "release.tee", holds: "it was made for hardware of this kind" };
 const HOST_RESISTANT: Rule = Rule { id: "release.host-resistant", holds: "it says that it withstands its host" };
 const COUNTER: Rule = Rule { id: "release.counter", holds: "it is not older than the policy allows" };
@@ -78,6 +78,14 @@ pub(crate) fn claims(bundle: &Bundle) -> Claims {
 }
 
 impl Claims {
+    /// What the release says of what its host sees of tokens.
+    pub(crate) fn token_access(&self) -> Option<TokenAccess> {
+        match self {
+            Self::Release(release) => Some(release.token_access),
+            Self::None | Self::Unreadable(_) => None,
+        }
+    }
+
     /// Puts in what the policy leaves to the release, if somebody has to vouch for it: a policy that asks nothing of
     /// releases leaves that to the caller, who has one of its own.
     pub(crate) fn complete(&self, request: &Request<'_>, policy: &Policy, requirements: &mut Requirements) {

@@ -1,5 +1,7 @@
 //! From a session's evidence to the verdict on it, and to the bundle that others can judge again.
 
+pub(crate) mod rules;
+
 use crate::bundle::{Bundle, Evidence, SnpEvidence, TdxEvidence};
 use crate::policy::Policy;
 use crate::{Memory, Request, Verdict};

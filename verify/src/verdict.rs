@@ -1,6 +1,7 @@
 //! The verdict: every rule with its answer, and what follows from all of them.
 
 use crate::memory::Memory;
+use log_client::statement::TokenAccess;
 use measure::Sha256;
 use measure::appraise::{Finding, Outcome as Answer, Rule, Time};
 use measure::snp::chain::Origin;
@@ -30,6 +31,10 @@ pub struct Subject {
     pub evidence_sha256: Sha256,
     /// What the measurement matched: the name that the policy gives it, or the release's shape; `None` if nothing.
     pub matched: Option<String>,
+    /// What the release says its host sees of tokens; `None` if there is no release that can be read.
+    pub token_access: Option<TokenAccess>,
+    /// What the operator document says, in words, if the hardware vouches for it.
+    pub operator: Option<String>,
     /// The policy's name.
     pub policy: String,
     /// SHA-256 of the policy file.
@@ -131,19 +136,33 @@ fn one_line(text: &str) -> String {
     text.chars().map(|char| if char.is_control() || hidden(char) { '�' } else { char }).collect()
 }
 
+/// What the host sees of tokens, by the release's word.
+fn seen(access: Option<TokenAccess>) -> &'static str {
+    match access {
+        Some(TokenAccess::Indexed) => {
+            "the host can trace which ones are used: tables are read at places that depend on them"
+        }
+        Some(TokenAccess::Oblivious) => "no place that is read depends on one",
+        None => "no release says what the host sees of them",
+    }
+}
+
 /// Longest value of a passed rule that people are shown, in characters. The JSON form has all of it.
 const SHOWN: usize = 64;
 
 /// For people: what was judged, then every rule, those that stand in the way first and in full.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Subject { evidence, evidence_sha256, matched, policy, policy_sha256, as_of } = &self.subject;
+        let Subject { evidence, evidence_sha256, matched, token_access, operator, policy, policy_sha256, as_of } =
+            &self.subject;
         let (permitting, blocking): (Vec<&Finding>, Vec<_>) = self.findings.iter().partition(|found| found.permits());
         let failed = blocking.iter().filter(|found| found.outcome == Answer::Failed).count();
         let missing = blocking.len().saturating_sub(failed);
         writeln!(f, "{} as of {as_of}", self.outcome.to_string().to_uppercase())?;
         writeln!(f, "  evidence  {} (sha256 {evidence_sha256:#})", one_line(evidence))?;
         writeln!(f, "  matched   {}", one_line(matched.as_deref().unwrap_or("nothing that has a name")))?;
+        writeln!(f, "  tokens    {}", seen(*token_access))?;
+        writeln!(f, "  operator  {}", one_line(operator.as_deref().unwrap_or("nobody says who")))?;
         writeln!(f, "  policy    {} (sha256 {policy_sha256:#})", one_line(policy))?;
         writeln!(
             f,
@@ -178,12 +197,14 @@ impl fmt::Display for Verdict {
 /// The JSON form: `docs/formats.md`, Verdict.
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Verdict", 9)?;
+        let mut out = serializer.serialize_struct("Verdict", 11)?;
         out.serialize_field("schema", &SCHEMA)?;
         out.serialize_field("outcome", &self.outcome.to_string())?;
         out.serialize_field("evidence", &self.subject.evidence)?;
         out.serialize_field("evidence_sha256", &self.subject.evidence_sha256)?;
         out.serialize_field("matched", &self.subject.matched)?;
+        out.serialize_field("token_access", &self.subject.token_access)?;
+        out.serialize_field("operator", &self.subject.operator)?;
         out.serialize_field("policy", &self.subject.policy)?;
         out.serialize_field("policy_sha256", &self.subject.policy_sha256)?;
         out.serialize_field("as_of", &self.subject.as_of.0)?;
@@ -238,6 +259,8 @@ mod tests {
             evidence: "a report".into(),
             evidence_sha256: Sha256::of(b"report"),
             matched: Some("a shape".into()),
+            token_access: Some(TokenAccess::Indexed),
+            operator: Some("Example Hosting (IS)".into()),
             policy: "p".into(),
             policy_sha256: Sha256::of(b"policy"),
             as_of: Time(1_780_272_000),
@@ -276,6 +299,8 @@ mod tests {
 REJECTED as of 2026-06-01T00:00:00Z
   evidence  a report (sha256 845e9183…)
   matched   a shape
+  tokens    the host can trace which ones are used: tables are read at places that depend on them
+  operator  Example Hosting (IS)
   policy    p (sha256 823412d1…)
   rules     1 failed, 0 needed but not performed, 2 in order
 
@@ -293,6 +318,8 @@ REJECTED as of 2026-06-01T00:00:00Z
   "evidence": "a report",
   "evidence_sha256": "845e91831319e89c4d656bdb80c278ac09a7230d61e5dfd2e1b1fbb436ac8917",
   "matched": "a shape",
+  "token_access": "indexed",
+  "operator": "Example Hosting (IS)",
   "policy": "p",
   "policy_sha256": "823412d1eacb67956220e532959f0104603057c88704863ca38e7cd188fda812",
   "as_of": 1780272000,
@@ -339,6 +366,7 @@ REJECTED as of 2026-06-01T00:00:00Z
         let forged = "\n  passed         a.first  \r\u{1b}[2K\u{2028}\u{202e}\u{200f}\u{61c}";
         verdict.subject.evidence += forged;
         verdict.subject.matched = Some(forged.into());
+        verdict.subject.operator = Some(forged.into());
         for found in &mut verdict.findings {
             found.observed = forged.into();
             found.reason = forged.into();

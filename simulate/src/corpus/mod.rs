@@ -6,6 +6,7 @@ mod good;
 mod log;
 mod report;
 mod scene;
+mod session;
 mod tdx;
 
 use measure::digest::{Hex, ParseDigestError, Sha256, bytes_from_hex};
@@ -103,7 +104,10 @@ pub fn forge() -> Corpus {
     for bad in report::cases().into_iter().chain(chain::cases()) {
         cases.push(bad.case(find(&bad.of)));
     }
-    cases.extend(log::cases(&find("genoa-v5-vcek").case()));
+    let hardware = find("genoa-v5-vcek");
+    let of_releases = log::cases(&hardware.case());
+    let of_sessions = session::cases(hardware, &of_releases[0]);
+    cases.extend(of_releases.into_iter().chain(of_sessions));
     cases.extend(tdx::cases());
     Corpus { policy: good::POLICY.to_owned(), cases }
 }

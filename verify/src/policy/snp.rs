@@ -2,6 +2,7 @@
 
 use super::read::{PolicyError, Table, Value};
 use super::{bit, demand, demand_or_release, permit};
+use measure::Digest;
 use measure::snp::LaunchDigest;
 use measure::snp::appraise::{
     AuthorKey, Chips, Demand, IdBlock, Identity, PlatformBits, PolicyBits, ProductTerms, Products, Requirements,
@@ -17,8 +18,8 @@ const MAX_NAME: usize = 128;
 /// What is demanded of SEV-SNP reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnpPolicy {
-    /// What is asked of the report. What the policy leaves to the release, and REPORT_DATA, which is the caller's to
-    /// know, are [`Demand::Missing`].
+    /// What is asked of the report. What the policy leaves to the release, HOST_DATA where it leaves that to the operator
+    /// document, and REPORT_DATA, which is the caller's to know, are [`Demand::Missing`].
     pub requirements: Requirements,
 }
 
@@ -27,7 +28,7 @@ pub(super) fn read(value: Value<'_>) -> Result<SnpPolicy, PolicyError> {
         let identity = Identity {
             measurements: demand_or_release(snp.take("measurements")?, measurements)?,
             report_data: Demand::Missing("the caller's report data".into()),
-            host_data: demand(snp.take("host-data")?, Value::digest)?,
+            host_data: host_data(snp.take("host-data")?)?,
             vmpl: demand(snp.take("vmpl")?, |value| value.number(0_u32, 3))?,
             id_block: id_block(snp.take("id-block")?)?,
             migration_agent: permit(snp.take("migration-agent")?)?,
@@ -51,6 +52,15 @@ pub(super) fn read(value: Value<'_>) -> Result<SnpPolicy, PolicyError> {
         };
         Ok(SnpPolicy { requirements })
     })
+}
+
+/// HOST_DATA, `any`, or `operator`: whatever operator document comes with the evidence says what it must be.
+fn host_data(value: Value<'_>) -> Result<Demand<Digest<32>>, PolicyError> {
+    if value.is("operator") {
+        Ok(Demand::Missing("the operator document".into()))
+    } else {
+        demand(value, Value::digest)
+    }
 }
 
 fn chip(value: Value<'_>) -> Result<ChipId, PolicyError> {

@@ -61,6 +61,14 @@ fn every_key_is_required_and_no_other_is_known() {
     }
 }
 
+/// What strict.toml says of operators.
+const NOBODY: &str = "operator = \"refused\"";
+
+fn operators(names: &str, sessions: &str) -> String {
+    let rest = "countries = \"any\", contacts = [], most-workers = 64";
+    format!("operator = {{ names = {names}, {rest}, most-sessions = {sessions} }}")
+}
+
 #[test]
 fn what_a_value_can_be() {
     let zero = "0".repeat(64);
@@ -95,6 +103,26 @@ fn what_a_value_can_be() {
             "snp.measurements.ab: expected 96 lowercase hexadecimal digits as the key",
         ),
         (&zero, "00", "snp.host-data: expected 64 lowercase hexadecimal digits, found \"00\""),
+        (&format!("\"{zero}\""), "\"operator\"", ""),
+        (NOBODY, "operator = \"accepted\"", "operator: expected a table, found \"accepted\""),
+        (NOBODY, "operator = { names = [] }", "operator.countries: expected a value"),
+        (
+            NOBODY,
+            "operator = { names = [\"a  b\"] }",
+            "operator.names: expected a name as in an operator document, found",
+        ),
+        (NOBODY, "operator = { names = [], countries = [\"is\"] }", "operator.countries: expected a country, found"),
+        (NOBODY, &operators("[]", "10_000"), ""),
+        (
+            NOBODY,
+            &operators("\"any\"", "10_001"),
+            "operator.most-sessions: expected a number from 1 to 10000, found 10001",
+        ),
+        (
+            NOBODY,
+            &operators("\"any\"", "\"any\", x = 1"),
+            "operator.x: expected only the keys contacts, countries, most-",
+        ),
         ("vmpl = 0", "vmpl = 4", "snp.vmpl: expected a number from 0 to 3, found 4"),
         ("vmpl = 0", "vmpl = -1", "snp.vmpl: expected a number from 0 to 3, found -1"),
         ("vmpl = 0", "vmpl = 0.0", "snp.vmpl: expected a number from 0 to 3, found 0.0"),

@@ -2,6 +2,7 @@
 
 mod release;
 mod service;
+mod session;
 mod strict;
 mod tdx;
 

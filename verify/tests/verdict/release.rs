@@ -10,16 +10,16 @@ use simulate::log::{self, WITNESSES};
 use verify::Memory;
 
 /// What a bundle says of its release, and what is true. The policy is strict.toml, with somebody to believe.
-struct World {
-    processor: Processor,
-    log: log::World,
+pub(super) struct World {
+    pub(super) processor: Processor,
+    pub(super) log: log::World,
     /// What the client remembers.
     memory: Option<Memory>,
-    policy: Table,
+    pub(super) policy: Table,
 }
 
 /// Everything is in order.
-fn good() -> World {
+pub(super) fn good() -> World {
     let mut processor = best(Product::Genoa);
     let tcb = TcbVersion { fmc: 0, boot_loader: 12, tee: 0, snp: 28, microcode: 86 };
     let chip = ChipId(Digest::new(processor.chip_id));
