@@ -2,9 +2,9 @@
 
 use crate::certificate::Crl;
 use crate::chain::{self, Leaf};
-use crate::{der, keys};
 use crate::report::{self, Report};
 use crate::{Product, Tcb};
+use crate::{der, keys};
 
 /// A simulated processor with one guest on it.
 #[derive(Debug, Clone)]

@@ -54,7 +54,7 @@ impl World {
         let attestation = Attestation { kind: Kind::Snp, report: &report, path: None, operator, feed };
         let (_, message) = attesting.attest(&attestation).expect("a message");
         let unverified = connected.evidence(&message).expect("evidence");
-        unverified.judge(|evidence| Err::<(), _>(evidence.clone())).err().expect("no session")
+        *unverified.judge(|evidence| Err::<(), _>(Box::new(evidence.clone()))).err().expect("no session")
     }
 
     fn good_evidence(&self) -> channel::Evidence {
