@@ -212,7 +212,10 @@ impl Chat<'_> {
         let signed = match (&salt, reply.done) {
             (Some(salt), Some(_)) => {
                 let receipt = reply.receipt.as_deref().context("the guest has sent no receipt")?;
-                Some(Signed { receipt, salt, request: &call.body, answer: &reply.text }.verify(session)?)
+                Some(
+                    Signed { receipt, salt, body: &call.body, request: &request, answer: &reply.text }
+                        .verify(session)?,
+                )
             }
             _ => None,
         };

@@ -3,9 +3,10 @@
 use crate::session::Session;
 use anyhow::{Context as _, ensure};
 use base64ct::{Base64, Encoding as _};
-use channel::receipt::Receipt;
+use channel::receipt::{Receipt, Sampling};
 use measure::Digest;
 use measure::snp::report::Report;
+use openai::Request;
 use serde_json::json;
 use verify::bundle::Evidence;
 
@@ -15,8 +16,9 @@ pub(super) struct Signed<'a> {
     pub(super) receipt: &'a [u8],
     /// The salt that was sent.
     pub(super) salt: &'a [u8; 32],
-    /// The body of the request.
-    pub(super) request: &'a [u8],
+    /// The body of the request, and what it says.
+    pub(super) body: &'a [u8],
+    pub(super) request: &'a Request,
     /// The whole answer.
     pub(super) answer: &'a str,
 }
@@ -24,11 +26,16 @@ pub(super) struct Signed<'a> {
 impl Signed<'_> {
     /// The file, if the guest of this session has signed just this.
     pub(super) fn verify(&self, session: &Session) -> anyhow::Result<Vec<u8>> {
-        let Self { receipt, salt, request, answer } = *self;
+        let Self { receipt, salt, body, request, answer } = *self;
         let statement = session.statement();
         let said = Receipt::verify(receipt, statement).context("the receipt is not signed by this session's guest")?;
-        ensure!(said.is_about(salt, request, answer.as_bytes()), "the receipt is about something else");
+        ensure!(said.is_about(salt, body, answer.as_bytes()), "the receipt is about something else");
         ensure!(statement.models.contains(&said.model), "the receipt names a model that the guest does not have");
+        let Sampling { temperature, top_p, seed, max_tokens } = said.sampling;
+        let as_asked = (temperature, top_p) == (request.temperature.to_bits(), request.top_p.to_bits())
+            && request.seed.is_none_or(|asked| seed == u64::from(asked))
+            && request.max_tokens.is_none_or(|asked| max_tokens == u64::from(asked));
+        ensure!(as_asked, "the receipt is of an answer that was sampled otherwise than it was asked for");
         if let Evidence::Snp(evidence) = &session.bundle().evidence {
             let measured = Report::parse(&evidence.report)?.measurement();
             ensure!(measured.0 == said.measurement, "the receipt names another measurement than the guest's report");
@@ -38,7 +45,7 @@ impl Signed<'_> {
             "receipt": Base64::encode_string(receipt),
             "statement": Base64::encode_string(&statement.to_bytes()?),
             "salt": Digest::new(*salt),
-            "request": str::from_utf8(request)?,
+            "request": str::from_utf8(body)?,
             "answer": answer,
         });
         Ok(format!("{file}\n").into_bytes())

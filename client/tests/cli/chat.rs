@@ -217,10 +217,12 @@ mod simulated {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("receipt");
         let arguments = quick(&["--receipt", "receipt", "--temperature", "0", "one two"]);
-        let guest = Guest { fault: Fault::Receipt, ..Guest::good() }.start(1);
-        let ran = run(&mut chat(&guest, dir.path(), &arguments));
-        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-        assert!(ran.stderr.contains("the receipt is about something else") && !file.exists(), "{}", ran.stderr);
+        for (fault, reason) in [(Fault::Receipt, "is about something else"), (Fault::Sampling, "sampled otherwise")] {
+            let guest = Guest { fault, ..Guest::good() }.start(1);
+            let ran = run(&mut chat(&guest, dir.path(), &arguments));
+            assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+            assert!(ran.stderr.contains(reason) && !file.exists(), "{}", ran.stderr);
+        }
         let guest = Guest::good().start(1);
         let ran = run(&mut chat(&guest, dir.path(), &arguments));
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);

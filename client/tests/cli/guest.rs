@@ -45,6 +45,8 @@ pub(crate) enum Fault {
     Fails,
     /// Its receipts are about another answer.
     Receipt,
+    /// Its receipts are of answers that were sampled otherwise.
+    Sampling,
     /// It ends the session after an answer.
     Leaves,
     /// The same, and its second report and all later ones are of another session.
@@ -253,7 +255,12 @@ impl Guest {
                 model: self.world.release.model_sha256,
                 request: receipt::request_hash(&salt, &call.body),
                 answer: receipt::answer_hash(&salt, whole.as_bytes()),
-                sampling: receipt::Sampling { temperature: 0, top_p: 0, seed: 0, max_tokens: 0 },
+                sampling: receipt::Sampling {
+                    temperature: request.temperature.to_bits() ^ u32::from(self.fault == Fault::Sampling),
+                    top_p: request.top_p.to_bits(),
+                    seed: 0,
+                    max_tokens: request.max_tokens.unwrap_or(0).into(),
+                },
             };
             say(Piece::Receipt(receipt.sign(identity).unwrap()));
         }
