@@ -4,8 +4,9 @@ use std::io::{Write as _, stderr};
 
 use crate::readiness::Readiness;
 
+/// All that is logged.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Event {
+pub enum Event {
     /// Not started with exactly one listening TCP socket.
     NoListener,
     /// The runtime or the socket could not be set up.
@@ -21,7 +22,7 @@ pub(crate) enum Event {
 }
 
 /// Writes one line to stderr, which is the journal. A lost log line is no reason to stop serving.
-pub(crate) fn write(event: Event) {
+pub fn write(event: Event) {
     let _ = stderr().write_all(line(event).as_bytes());
 }
 

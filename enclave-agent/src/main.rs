@@ -1,48 +1,35 @@
-//! The server inside the guest. At present it says whether the guest is what it should be, and how it booted.
+//! The agent as systemd starts it.
 //!
 //! What it needs from its unit: two listening TCP sockets and no other, named `session` and `metrics`;
 //! `RestrictAddressFamilies=AF_UNIX` and `PrivateNetwork=yes`, without which it is never ready; its own files in /proc,
-//! /sys and /run/vitrine to read.
-//! It writes nothing but log lines on stderr, ends within [`DRAIN`] of a SIGTERM, and needs no privilege.
-
-mod boot;
-mod log;
-mod metrics;
-mod readiness;
-mod server;
+//! /sys, /run/vitrine and /model to read, and the sockets of the helper and of the workers. SIGTERM ends it.
 
 use std::io;
-use std::net::TcpListener;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
+use enclave_agent::{Config, Event, Limits, Listeners, can_open_ip_socket, log, serve};
 use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::log::Event;
-use crate::metrics::Metrics;
-use crate::server::Pages;
-
-/// How long connections may go on after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(5);
-
 fn main() -> ExitCode {
-    let Some((clients, watchers)) = passed_listeners() else {
-        log::write(Event::NoListener);
+    // What a panic says could be somebody's.
+    std::panic::set_hook(Box::new(|_| log(Event::Failed)));
+    let Some(listeners) = passed_listeners() else {
+        log(Event::NoListener);
         return ExitCode::FAILURE;
     };
-    match serve(clients, watchers) {
+    match run(listeners) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => {
-            log::write(Event::Failed);
+            log(Event::Failed);
             ExitCode::FAILURE
         }
     }
 }
 
 /// The sockets that systemd listens on for us, if they are `session` and `metrics` and no other.
-fn passed_listeners() -> Option<(TcpListener, TcpListener)> {
+fn passed_listeners() -> Option<Listeners> {
     #[expect(clippy::disallowed_methods, reason = "systemd says there which of the sockets is which")]
     let names = std::env::var("LISTEN_FDNAMES").ok()?;
     let mut passed = ListenFd::from_env();
@@ -50,34 +37,24 @@ fn passed_listeners() -> Option<(TcpListener, TcpListener)> {
         return None;
     }
     let mut take = |name| passed.take_tcp_listener(names.split(':').position(|found| found == name)?).ok().flatten();
-    Some((take("session")?, take("metrics")?))
+    Some(Listeners { session: take("session")?, metrics: take("metrics")? })
 }
 
-fn serve(clients: TcpListener, watchers: TcpListener) -> io::Result<()> {
-    let begin_us = boot::now_us()?;
-    clients.set_nonblocking(true)?;
-    watchers.set_nonblocking(true)?;
-    let root = Path::new("/");
-    let stages = boot::stages(root, begin_us).ok();
-    let readiness = readiness::check(root, stages.is_some());
-    let pages = Pages::new(readiness, stages.as_deref());
-    let metrics = Metrics::new(stages.as_deref().unwrap_or(&[]), metrics::memory(root).ok());
-    log::write(Event::Serving(readiness));
+fn run(listeners: Listeners) -> io::Result<()> {
+    // Nobody reads its memory, and no core is left of it.
+    nix::sys::prctl::set_dumpable(false)?;
+    let config = Config {
+        root: PathBuf::from("/"),
+        attest: PathBuf::from(attest::SOCKET),
+        infer: PathBuf::from("/run/infer.sock"),
+        limits: Limits::GUEST,
+        ip_socket: can_open_ip_socket(),
+    };
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let mut terminate = [signal(SignalKind::terminate())?, signal(SignalKind::terminate())?];
-        let [first, second] = terminate.each_mut();
-        let stop = async {
-            first.recv().await;
-            log::write(Event::Draining);
-        };
-        let stop_too = async {
-            second.recv().await;
-        };
-        tokio::join!(
-            server::run(clients.try_into()?, move |path| pages.page(path), stop, DRAIN),
-            metrics::serve(watchers.try_into()?, &metrics, root, stop_too, DRAIN),
-        );
-        log::write(Event::Stopped);
-        Ok(())
+        let mut terminate = signal(SignalKind::terminate())?;
+        serve(config, listeners, async {
+            terminate.recv().await;
+        })
+        .await
     })
 }

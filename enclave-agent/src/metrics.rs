@@ -6,8 +6,6 @@
 //! changes at points of a grid of [`GRID`] and at no other time. There is no label that is not in this directory, and
 //! none that a peer has a say in.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "told by sessions, which are not served yet"))]
-
 mod page;
 
 use std::future::Future;
@@ -263,7 +261,7 @@ pub(crate) async fn serve(
     let shown = Arc::clone(metrics);
     let page = move |path: &str| (path == "/metrics").then(|| (StatusCode::OK, page::CONTENT_TYPE, shown.page()));
     tokio::select! {
-        () = server::run(listener, page, stop, drain) => {}
+        () = server::run(listener, move |request| server::answer(&request, &page), stop, drain) => {}
         () = published => {}
     }
 }

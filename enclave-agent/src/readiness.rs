@@ -8,7 +8,7 @@ use crate::boot::read_small;
 
 /// The answer of `/readyz`: ready, or the first thing that is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Readiness {
+pub enum Readiness {
     /// Nothing is wrong.
     Ready,
     /// `/init` did not leave the times of all its stages.
@@ -19,6 +19,22 @@ pub(crate) enum Readiness {
     ModelNotVerity,
     /// The agent could send something to the network without being asked.
     EgressOpen,
+    /// The measured command line or the model's name cannot be read.
+    ModelUnknown,
+    /// What the host gave as the operator document is none, or it is not known what it gave.
+    OperatorDocument,
+    /// No report can be had.
+    NoReport,
+    /// The report is over other data.
+    ReportOfOther,
+    /// The report is not about VMPL 0, where the guest runs.
+    ReportNotVmpl0,
+    /// The guest may be debugged by the host.
+    ReportDebug,
+    /// HOST_DATA is not the hash of the operator document, or not zero without one.
+    ReportOtherOperator,
+    /// No worker has made a token yet.
+    NoWorker,
 }
 
 impl Readiness {
@@ -30,16 +46,21 @@ impl Readiness {
             Self::RootNotVerity => "root_not_verity",
             Self::ModelNotVerity => "model_not_verity",
             Self::EgressOpen => "egress_open",
+            Self::ModelUnknown => "model_unknown",
+            Self::OperatorDocument => "operator_document",
+            Self::NoReport => "no_report",
+            Self::ReportOfOther => "report_of_other",
+            Self::ReportNotVmpl0 => "report_not_vmpl0",
+            Self::ReportDebug => "report_debug",
+            Self::ReportOtherOperator => "report_other_operator",
+            Self::NoWorker => "no_worker",
         }
     }
 }
 
-/// Checks the system below the directory `root`, `/` unless it is a test's, and this process's own network.
-pub(crate) fn check(root: &Path, booted: bool) -> Readiness {
-    check_with(root, booted, can_open_ip_socket())
-}
-
-fn check_with(root: &Path, booted: bool, ip_socket: bool) -> Readiness {
+/// Checks the system below the directory `root`, `/` unless it is a test's; `ip_socket` is whether the agent
+/// [can make one](can_open_ip_socket).
+pub(crate) fn check(root: &Path, booted: bool, ip_socket: bool) -> Readiness {
     let holds = |fact: io::Result<bool>| fact.is_ok_and(|holds| holds);
     if !booted {
         Readiness::BootIncomplete
@@ -81,7 +102,7 @@ fn is_network_empty(root: &Path) -> io::Result<bool> {
 
 /// Whether the process may make an IP socket at all. `RestrictAddressFamilies=AF_UNIX` refuses it; the listener was
 /// made by systemd.
-fn can_open_ip_socket() -> bool {
+pub fn can_open_ip_socket() -> bool {
     UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).is_ok() || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
 }
 
@@ -125,7 +146,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let found = check_with(&root, boot::stages(&root, 0).is_ok(), ip_socket);
+        let found = check(&root, boot::stages(&root, 0).is_ok(), ip_socket);
         fs::remove_dir_all(root).unwrap();
         found
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -16,12 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::boot::Stage;
 use crate::log::{self, Event};
-use crate::readiness::Readiness;
 
-/// Connections served at a time; others wait in the kernel's queue.
-const CONNECTIONS: u32 = 64;
+/// Connections served at a time, without those that have become sessions; others wait in the kernel's queue.
+const CONNECTIONS: u32 = 256;
 /// From accepting a connection to its end, whatever the peer does.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 /// For the request's head within that.
@@ -33,41 +31,11 @@ const HEAD_FIELDS: usize = 32;
 /// Pause after a failed accept, which is a lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is served to clients; nothing in it changes while the agent runs.
-#[derive(Debug)]
-pub(crate) struct Pages {
-    readiness: Readiness,
-    readyz: Arc<str>,
-    boot: Option<Arc<str>>,
-}
-
-impl Pages {
-    /// `boot` is `None` if the stages are not known.
-    pub(crate) fn new(readiness: Readiness, boot: Option<&[Stage]>) -> Self {
-        let ready = readiness == Readiness::Ready;
-        let readyz = serde_json::json!({ "schema": 1, "ready": ready, "reason": readiness.code() });
-        let boot = boot.map(|stages| serde_json::json!({ "schema": 1, "stages": stages }).to_string().into());
-        Self { readiness, readyz: readyz.to_string().into(), boot }
-    }
-
-    /// The page at `path`.
-    pub(crate) fn page(&self, path: &str) -> Option<Page> {
-        let ready = self.readiness == Readiness::Ready;
-        let readyz = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        match (path, &self.boot) {
-            ("/healthz", _) => Some((StatusCode::OK, "text/plain", "ok\n".into())),
-            ("/boot", Some(boot)) => Some((StatusCode::OK, "application/json", Arc::clone(boot))),
-            ("/boot", None) => Some((StatusCode::SERVICE_UNAVAILABLE, "application/json", Arc::clone(&self.readyz))),
-            ("/readyz", _) => Some((readyz, "application/json", Arc::clone(&self.readyz))),
-            _ => None,
-        }
-    }
-}
-
 /// An answer: its status, what it is, and itself.
 pub(crate) type Page = (StatusCode, &'static str, Arc<str>);
 
-fn answer(request: &Request<Incoming>, page: impl Fn(&str) -> Option<Page>) -> Response<String> {
+/// The answer to a request for one of the pages.
+pub(crate) fn answer(request: &Request<Incoming>, page: impl Fn(&str) -> Option<Page>) -> Response<String> {
     let uri = request.uri();
     let found = if uri.query().is_some() { None } else { page(uri.path()) };
     let (status, kind, text) = match &found {
@@ -81,20 +49,22 @@ fn answer(request: &Request<Incoming>, page: impl Fn(&str) -> Option<Page>) -> R
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // And there is no other request. To say so to hyper would keep connections from becoming sessions.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("GET"));
     }
     response
 }
 
-/// Serves what `page` has for a path until `stop` completes, then lets running connections end for at most `drain`.
+/// Answers requests with `respond` until `stop` completes, then lets running connections end for at most `drain`.
 pub(crate) async fn run(
     listener: TcpListener,
-    page: impl Fn(&str) -> Option<Page> + Send + Sync + 'static,
+    respond: impl Fn(Request<Incoming>) -> Response<String> + Send + Sync + 'static,
     stop: impl Future<Output = ()>,
     drain: Duration,
 ) {
-    let (page, slots) = (Arc::new(page), Arc::new(Semaphore::new(CONNECTIONS as usize)));
+    let (respond, slots) = (Arc::new(respond), Arc::new(Semaphore::new(CONNECTIONS as usize)));
     let mut stop = pin!(stop);
     loop {
         let next = async {
@@ -107,10 +77,10 @@ pub(crate) async fn run(
         };
         match (slot, accepted) {
             (Ok(slot), Ok((stream, _))) => {
-                let page = Arc::clone(&page);
+                let respond = Arc::clone(&respond);
                 tokio::spawn(async move {
                     // A connection that breaks or is too slow just ends.
-                    let _ = timeout(CONNECTION_TIME, connection(stream, &*page)).await;
+                    let _ = timeout(CONNECTION_TIME, connection(stream, &*respond)).await;
                     drop(slot);
                 });
             }
@@ -124,16 +94,21 @@ pub(crate) async fn run(
     let _ = timeout(drain, slots.acquire_many(CONNECTIONS)).await;
 }
 
-async fn connection(stream: TcpStream, page: impl Fn(&str) -> Option<Page>) -> hyper::Result<()> {
-    let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, &page)));
+async fn connection(
+    stream: TcpStream,
+    respond: &(impl Fn(Request<Incoming>) -> Response<String> + Sync),
+) -> hyper::Result<()> {
+    // A paced message is due when it is due.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(async |request| Ok::<_, Infallible>(respond(request)));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEAD_FIELDS)
-        .keep_alive(false)
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await
 }
 
@@ -147,6 +122,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::pages::Pages;
+    use crate::readiness::Readiness;
 
     // Long enough that a busy machine does not end it before a client has had its turn.
     const DRAIN: Duration = Duration::from_secs(2);
@@ -161,8 +138,9 @@ mod tests {
             let at = listener.local_addr().unwrap();
             let (stop, stopped) = oneshot::channel();
             let client = thread::spawn(move || client(at, stop));
-            let pages = Pages::new(readiness, (readiness == Readiness::Ready).then_some(&[]));
-            run(listener, move |path| pages.page(path), async { drop(stopped.await) }, DRAIN).await;
+            let pages = Pages::new((readiness == Readiness::Ready).then_some(&[]));
+            let respond = move |request: Request<Incoming>| answer(&request, |path| pages.page(path, readiness));
+            run(listener, respond, async { drop(stopped.await) }, DRAIN).await;
             client.join().unwrap()
         })
     }

@@ -62,7 +62,7 @@ fn boot() -> Result<Infallible, Failure> {
     root::mount(&root, &model)?;
     modules::forbid_more()?;
     stages.done("root")?;
-    root::hand_over(&stages)
+    root::hand_over(&stages, &line.to_string())
 }
 
 /// Says why, and ends the machine. Never returns: without a working reboot call, the exit of PID 1 is a kernel

@@ -59,11 +59,13 @@ pub(crate) fn mount(root: &Path, model: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Leaves the stage times in /run/vitrine/boot.jsonl, frees the initrd, makes the new root `/` and becomes systemd.
-pub(crate) fn hand_over(stages: &Stages) -> Result<Infallible, Failure> {
-    fs::create_dir("/run/vitrine")
-        .and_then(|()| fs::write("/run/vitrine/boot.jsonl", stages.json_lines()))
-        .doing("writing /run/vitrine/boot.jsonl")?;
+/// Leaves the stage times and the command line in /run/vitrine, frees the initrd, makes the new root `/` and becomes
+/// systemd. The agent reads the command line there because it sees no file of /proc but those of processes.
+pub(crate) fn hand_over(stages: &Stages, command_line: &str) -> Result<Infallible, Failure> {
+    fs::create_dir("/run/vitrine").doing("creating /run/vitrine")?;
+    for (path, text) in [("/run/vitrine/boot.jsonl", stages.json_lines()), ("/run/vitrine/cmdline", command_line)] {
+        fs::write(path, text).doing(format!("writing {path}"))?;
+    }
     fs::remove_file("/init").and_then(|()| fs::remove_dir_all("/modules")).doing("emptying the initrd")?;
     for from in MOVED {
         let to = format!("{NEW_ROOT}{from}");

@@ -9,7 +9,7 @@
 //! Nothing here has a `Debug` that shows what users wrote; [`Refusal`]'s text is for the client alone.
 
 mod answer;
-mod call;
+pub mod call;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod frame;

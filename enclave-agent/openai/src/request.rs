@@ -73,8 +73,12 @@ pub enum Role {
 /// Why a body is not a request. The text names the field and may quote what was sent, so it is for the client and for
 /// nobody else: no log, no metric.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refusal(String);
+#[error("{reason}")]
+pub struct Refusal {
+    reason: String,
+    /// What programs know it by, where OpenAI's has one.
+    code: Option<&'static str>,
+}
 
 /// The JSON object as clients write it.
 #[derive(Serialize, Deserialize)]
@@ -215,13 +219,18 @@ impl Request {
 impl Refusal {
     fn new(reason: &str) -> Self {
         let end = (0..=MAX_REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
-        Self(reason[..end].to_owned())
+        Self { reason: reason[..end].to_owned(), code: None }
+    }
+
+    /// For a request to a model that is not served.
+    pub fn unknown_model(model: &str) -> Self {
+        Self { code: Some("model_not_found"), ..Self::new(&format!("model: there is no model `{model}` here")) }
     }
 
     /// OpenAI's error object.
     pub fn to_json(&self) -> Vec<u8> {
         let error = serde_json::json!({
-            "error": { "message": self.0, "type": "invalid_request_error", "param": null, "code": null },
+            "error": { "message": self.reason, "type": "invalid_request_error", "param": null, "code": self.code },
         });
         error.to_string().into_bytes()
     }
@@ -365,6 +374,8 @@ mod tests {
         let refusal = Request::parse(br#"{"canary":1}"#).unwrap_err();
         let shown = format!("{request:?} {:?} {refusal:?}", request.messages);
         assert!(!shown.contains("canary"), "{shown}");
-        assert!(refusal.to_string().contains("canary") && refusal.to_json().starts_with(b"{\"error\":{"));
+        assert!(refusal.to_string().contains("canary") && refusal.to_json().starts_with(b"{\"error\":{\"code\":null"));
+        let unknown = Refusal::unknown_model(&"canary".repeat(50));
+        assert!(unknown.to_json().starts_with(b"{\"error\":{\"code\":\"model_not_found\"") && unknown.reason.len() <= MAX_REASON);
     }
 }

@@ -29,9 +29,9 @@ mod vmsa;
 pub mod appraise;
 #[cfg(feature = "appraise")]
 pub mod chain;
-#[cfg(feature = "appraise")]
+#[cfg(feature = "report")]
 pub mod product;
-#[cfg(feature = "appraise")]
+#[cfg(feature = "report")]
 pub mod report;
 
 pub use cpu::{CPU_TYPES, CpuSignature, MAX_VCPUS, ParseShapeError, SevFeatures, Shape, Vcpus};

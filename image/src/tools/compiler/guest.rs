@@ -14,8 +14,6 @@ pub const GUEST: Programs = Programs {
         "measure/src/appraise",
         "measure/src/snp/appraise",
         "measure/src/snp/chain",
-        "measure/src/snp/product",
-        "measure/src/snp/report",
         "measure/src/tdx",
     ],
     flags: &["-Ctarget-cpu=x86-64-v2"],

@@ -1,0 +1,130 @@
+//! What all sessions share, and how it comes to be: only a guest that is ready has it.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use channel::operator::Operator;
+use channel::server::{About, Identity};
+use measure::Sha256;
+use measure::cmdline::CommandLine;
+use openai::MAX_MODEL;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::Config;
+use crate::attestation::Helper;
+use crate::boot::read_small;
+use crate::calls::Model;
+use crate::identity::{Identities, random};
+use crate::limits::{Budget, Limits, Rate};
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use crate::workers::Workers;
+
+/// Everything that a session needs.
+pub(crate) struct Agent {
+    pub(crate) limits: Limits,
+    started: Instant,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) helper: Helper,
+    /// The operator document as the host gave it.
+    pub(crate) operator: Option<Vec<u8>>,
+    identities: Mutex<Identities>,
+    handshakes: Mutex<Rate>,
+    pub(crate) reports: Semaphore,
+    pub(crate) sessions: Arc<Semaphore>,
+    most_sessions: u32,
+    pub(crate) budget: Budget,
+    pub(crate) model: Arc<Model>,
+    pub(crate) workers: Arc<Workers>,
+}
+
+impl Agent {
+    /// Does all that must have been done before a session, and has the first worker started, which is still to be waited
+    /// for.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(crate) async fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Self, Readiness> {
+        let Config { root, attest, infer, limits, .. } = config;
+        let model = model(root).map_err(|_| Readiness::ModelUnknown)?;
+        let helper = Helper::new(attest.clone(), limits);
+        let operator = helper.operator().await.map_err(|_| Readiness::OperatorDocument)?;
+        let asked = operator.as_deref().map(Operator::parse).transpose().map_err(|_| Readiness::OperatorDocument)?;
+        let digest = operator.as_deref().map(Sha256::of);
+
+        let started = Instant::now();
+        let no_report = |_: io::Error| Readiness::NoReport;
+        let boot_id = random().map_err(no_report)?;
+        let about = About { boot_id, epoch: 0, models: [model.root].into(), operator: digest };
+        let identities = Identities::new(about, limits, Duration::ZERO).map_err(no_report)?;
+        // A report of no session, because nobody's handshake has this hash.
+        let handshake = Sha256::new(random().map_err(no_report)?);
+        helper.report(handshake, identities.current().statement_digest(), digest).await?;
+
+        let (sessions, most) = asked.map_or((limits.sessions, limits.workers), |asked| {
+            (asked.sessions.min(limits.sessions), asked.workers.min(limits.workers))
+        });
+        Ok(Self {
+            limits: *limits,
+            started,
+            metrics: Arc::clone(metrics),
+            helper,
+            operator,
+            identities: Mutex::new(identities),
+            handshakes: Mutex::new(Rate::new(limits.handshake_every, limits.handshake_burst)),
+            reports: Semaphore::new(limits.reports as usize),
+            sessions: Arc::new(Semaphore::new(sessions as usize)),
+            most_sessions: sessions,
+            budget: Budget::new(limits.held),
+            model: Arc::new(model),
+            workers: Arc::new(Workers::start(infer.clone(), limits, most)),
+        })
+    }
+
+    /// The time of sessions, which began with the agent.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// When that time is this.
+    pub(crate) fn at(&self, time: Duration) -> Instant {
+        self.started + time
+    }
+
+    /// Whether one more handshake may be begun. If so, it counts.
+    pub(crate) fn may_shake_hands(&self) -> bool {
+        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).take(self.now())
+    }
+
+    /// The keys for one more session.
+    pub(crate) fn identity(&self) -> io::Result<Arc<Identity>> {
+        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        let (identity, epoch) = identities.of_session(self.now())?;
+        self.metrics.epoch(epoch);
+        Ok(identity)
+    }
+
+    /// Sessions that there can be.
+    pub(crate) fn most_sessions(&self) -> u32 {
+        self.most_sessions
+    }
+
+    /// What HOST_DATA is, if there is an operator document.
+    pub(crate) fn operator_digest(&self) -> Option<Sha256> {
+        self.operator.as_deref().map(Sha256::of)
+    }
+}
+
+/// What the measured command line says of the model, which `/init` has opened by it, and what its disk says.
+fn model(root: &Path) -> io::Result<Model> {
+    let line: CommandLine = read_small(root, "run/vitrine/cmdline")?.parse().map_err(io::Error::other)?;
+    let text = read_small(root, "model/name")?;
+    let name = text.strip_suffix('\n').unwrap_or(&text);
+    if !(1..=MAX_MODEL).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "expected the name of a model"));
+    }
+    Ok(Model { name: name.to_owned(), root: line.model.root })
+}

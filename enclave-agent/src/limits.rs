@@ -1,0 +1,169 @@
+//! How much there is of everything, and how long it may take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The limits of an agent.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Sessions that are open at the same time; the operator document can ask for fewer.
+    pub sessions: u32,
+    /// Handshakes that are begun: one each so often, after at most [`handshake_burst`](Self::handshake_burst) at once.
+    pub handshake_every: Duration,
+    /// Handshakes that are begun at once after a pause.
+    pub handshake_burst: u32,
+    /// From the WebSocket's beginning to the evidence.
+    pub handshake_time: Duration,
+    /// Handshakes that have a report made at the same time; others wait.
+    pub reports: u32,
+    /// From asking the helper to its answer.
+    pub report_time: Duration,
+    /// How old the feed may be that a client is sent.
+    pub feed_age: Duration,
+    /// Bytes of requests and replies in all sessions together.
+    pub held: usize,
+    /// For a client to take a message.
+    pub send_time: Duration,
+    /// From the end of a reply, or the beginning of the session, to the next request.
+    pub idle_time: Duration,
+    /// From one ping to the next.
+    pub ping_every: Duration,
+    /// A session ends in which nothing came for so long.
+    pub silence: Duration,
+    /// Workers that answer at the same time; the operator document can ask for fewer. One more waits.
+    pub workers: u32,
+    /// From a request to a worker for it.
+    pub worker_wait: Duration,
+    /// From starting a worker to its being ready.
+    pub worker_start: Duration,
+    /// From one thing that a worker says to the next.
+    pub worker_silence: Duration,
+    /// For a set of static keys.
+    pub identity_time: Duration,
+    /// Sessions under a set of static keys.
+    pub identity_sessions: u32,
+    /// From something that failed at the start to the next try.
+    pub retry: Duration,
+    /// For replies to end after SIGTERM.
+    pub drain: Duration,
+}
+
+impl Limits {
+    /// Those of a guest.
+    pub const GUEST: Self = Self {
+        sessions: 4096,
+        handshake_every: Duration::from_millis(20),
+        handshake_burst: 100,
+        handshake_time: Duration::from_secs(10),
+        reports: 32,
+        report_time: Duration::from_secs(8),
+        feed_age: Duration::from_secs(5),
+        held: 64 << 20,
+        send_time: Duration::from_secs(20),
+        idle_time: Duration::from_secs(15 * 60),
+        ping_every: Duration::from_secs(30),
+        silence: Duration::from_secs(75),
+        workers: 8,
+        worker_wait: Duration::from_secs(10),
+        worker_start: Duration::from_secs(300),
+        worker_silence: Duration::from_secs(300),
+        identity_time: Duration::from_secs(60 * 60),
+        identity_sessions: 1000,
+        retry: Duration::from_secs(1),
+        drain: Duration::from_secs(60),
+    };
+}
+
+/// One thing each so often, and some at once after a pause.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    every: Duration,
+    burst: u32,
+    /// When nothing will be owed any more.
+    settled: Duration,
+}
+
+impl Rate {
+    pub(crate) fn new(every: Duration, burst: u32) -> Self {
+        Self { every, burst, settled: Duration::ZERO }
+    }
+
+    /// Whether one more may be done at `now`. If so, it counts.
+    pub(crate) fn take(&mut self, now: Duration) -> bool {
+        let owed = self.settled.saturating_sub(now);
+        let allowed = owed <= self.every.saturating_mul(self.burst.saturating_sub(1));
+        if allowed {
+            self.settled = now.saturating_add(owed).saturating_add(self.every);
+        }
+        allowed
+    }
+}
+
+/// Bytes that may be held by all sessions together.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    limit: usize,
+    held: Arc<AtomicUsize>,
+}
+
+/// One session's part.
+#[derive(Debug)]
+pub(crate) struct Share {
+    budget: Budget,
+    held: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, held: Arc::default() }
+    }
+
+    pub(crate) fn share(&self) -> Share {
+        Share { budget: self.clone(), held: 0 }
+    }
+}
+
+impl Share {
+    /// Notes what the session holds now; whether that is still within the budget.
+    pub(crate) fn set(&mut self, held: usize) -> bool {
+        let others = self.budget.held.fetch_sub(self.held, Ordering::Relaxed).saturating_sub(self.held);
+        self.held = held;
+        self.budget.held.fetch_add(held, Ordering::Relaxed);
+        // Whoever holds nothing is not the one who has to go.
+        held == 0 || others.saturating_add(held) <= self.budget.limit
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_and_then_a_rate() {
+        let at = Duration::from_millis;
+        let mut rate = Rate::new(at(20), 3);
+        let taken: Vec<_> = [0, 0, 1, 1, 19, 20, 20, 21, 40].map(|now| rate.take(at(now))).to_vec();
+        assert_eq!(taken, [true, true, true, false, false, true, false, false, true]);
+        // A pause gives back the burst and no more.
+        let after = [5000; 4].map(|now| rate.take(at(now)));
+        assert_eq!(after, [true, true, true, false]);
+        assert!(!rate.take(at(5019)) && rate.take(at(5020)));
+    }
+
+    #[test]
+    fn a_budget_is_of_all_shares_together() {
+        let budget = Budget::new(100);
+        let (mut first, mut second) = (budget.share(), budget.share());
+        assert!(first.set(60) && second.set(40) && !second.set(41) && second.set(0));
+        assert!(!first.set(101) && second.set(0) && first.set(100) && !second.set(1));
+        drop(first);
+        assert!(second.set(100));
+    }
+}

@@ -1,0 +1,104 @@
+//! A WebSocket over TCP: messages in and out.
+
+use std::io;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use hyper::upgrade::{Parts, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::websocket::{Event, Opcode, Reader, frame};
+
+/// Bytes that are read at once.
+const READ: usize = 4096;
+
+/// A connection with a client.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    reader: Reader,
+    /// What was read and is not looked at yet.
+    unread: Bytes,
+    send_time: Duration,
+}
+
+/// Why a connection is closed; the numbers are WebSocket's (RFC 6455, 7.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goodbye {
+    Normal = 1000,
+    GoingAway = 1001,
+    Violation = 1002,
+    Busy = 1013,
+}
+
+impl Socket {
+    /// Takes a connection over from HTTP. `None` if it is not one of ours.
+    pub(crate) fn new(upgraded: Upgraded, send_time: Duration) -> Option<Self> {
+        let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        Some(Self { stream: io.into_inner(), reader: Reader::default(), unread: read_buf, send_time })
+    }
+
+    /// What comes next. May be called again if it was dropped before it was done.
+    ///
+    /// # Errors
+    /// When the connection fails or ends, and for what is no WebSocket, as [`io::ErrorKind::InvalidData`].
+    pub(crate) async fn receive(&mut self) -> io::Result<Event> {
+        loop {
+            let mut unread = &self.unread[..];
+            let event = self.reader.next(&mut unread);
+            let taken = self.unread.len() - unread.len();
+            self.unread = self.unread.slice(taken..);
+            if let Some(event) = event.map_err(|violation| io::Error::new(io::ErrorKind::InvalidData, violation))? {
+                return Ok(event);
+            }
+            self.unread = Bytes::new();
+            self.stream.readable().await?;
+            self.read()?;
+        }
+    }
+
+    /// Reads what is there. The buffer is not kept for a connection on which nothing comes.
+    fn read(&mut self) -> io::Result<()> {
+        let mut buffer = [0; READ];
+        match self.stream.try_read(&mut buffer) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                self.unread = Bytes::copy_from_slice(&buffer[..read]);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// When the connection fails, or the client does not take it in time. There is no going on then.
+    pub(crate) async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        self.write(Opcode::Binary, message).await
+    }
+
+    /// Asks the client for a sign of life.
+    pub(crate) async fn ping(&mut self) -> io::Result<()> {
+        self.write(Opcode::Ping, &[]).await
+    }
+
+    /// Gives one.
+    pub(crate) async fn pong(&mut self, content: &[u8]) -> io::Result<()> {
+        self.write(Opcode::Pong, content).await
+    }
+
+    /// Says goodbye, if the client takes that at once, and closes the connection.
+    pub(crate) fn close(self, goodbye: Goodbye) {
+        let code = (goodbye as u16).to_be_bytes();
+        // Nobody is waited for who may not read at all.
+        let _ = self.stream.try_write(&frame(Opcode::Close, &code));
+    }
+
+    async fn write(&mut self, opcode: Opcode, content: &[u8]) -> io::Result<()> {
+        timeout(self.send_time, self.stream.write_all(&frame(opcode, content))).await?
+    }
+}

@@ -1,0 +1,319 @@
+//! The part of WebSocket (RFC 6455) that sessions need, as a server: binary messages of a limited size, pings, an end.
+//! Bytes in, events out. A connection on which nothing comes holds no buffer, which no library offers: those keep the
+//! largest message they have sent, and 64 KiB of evidence is the first thing that every session is sent.
+
+use base64ct::{Base64, Encoding as _};
+use hyper::HeaderMap;
+use hyper::header::{self, HeaderName, HeaderValue};
+use sha1::{Digest as _, Sha1};
+
+/// What is spoken on it.
+pub(crate) const SUBPROTOCOL: &str = "vitrine.v1";
+/// Bytes of the largest message from a client.
+pub(crate) const MAX_MESSAGE: usize = channel::shape::LARGEST;
+/// Bytes of the largest control frame's content (RFC 6455, 5.5).
+const MAX_CONTROL: usize = 125;
+/// Bytes of the longest head of a frame.
+const MAX_HEAD: usize = 14;
+/// What a client's key is hashed with (RFC 6455, 1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opcode {
+    Continuation = 0,
+    Binary = 2,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+/// What has come.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A whole binary message.
+    Message(Vec<u8>),
+    /// To be answered with the same content.
+    Ping(Vec<u8>),
+    /// An answer to a ping, or something of that form.
+    Pong,
+    /// There will be no more.
+    Close,
+}
+
+/// What came is not what a client may send here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a frame of a binary message")]
+pub(crate) struct Violation;
+
+/// Finds messages in what a client sends.
+#[derive(Default)]
+pub(crate) struct Reader {
+    /// The beginning of a frame's head.
+    start: Vec<u8>,
+    /// The frame that is being received, and its content so far.
+    frame: Option<(Head, Vec<u8>)>,
+    /// The frames so far of a message that comes in several.
+    message: Option<Vec<u8>>,
+}
+
+struct Head {
+    last: bool,
+    opcode: Opcode,
+    mask: [u8; 4],
+    length: usize,
+}
+
+impl Reader {
+    /// Takes bytes from the front of `bytes` until something has come or there are no more.
+    ///
+    /// # Errors
+    /// [`Violation`], after which the connection is to be closed.
+    pub(crate) fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Violation> {
+        loop {
+            let Some((head, content)) = &mut self.frame else {
+                let Some((byte, rest)) = bytes.split_first() else { return Ok(None) };
+                *bytes = rest;
+                self.start.push(*byte);
+                if let Some(head) = Head::parse(&self.start, self.message.as_deref())? {
+                    self.start = Vec::new();
+                    self.frame = Some((head, Vec::new()));
+                }
+                continue;
+            };
+            let missing = head.length.saturating_sub(content.len());
+            let (more, rest) = bytes.split_at(missing.min(bytes.len()));
+            content.extend_from_slice(more);
+            *bytes = rest;
+            if content.len() < head.length {
+                return Ok(None);
+            }
+            let Some((head, mut content)) = self.frame.take() else { return Ok(None) };
+            content.iter_mut().zip(head.mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+            if let Some(event) = self.event(&head, content) {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    fn event(&mut self, head: &Head, content: Vec<u8>) -> Option<Event> {
+        match head.opcode {
+            Opcode::Close => return Some(Event::Close),
+            Opcode::Ping => return Some(Event::Ping(content)),
+            Opcode::Pong => return Some(Event::Pong),
+            Opcode::Binary | Opcode::Continuation => {}
+        }
+        let message = match self.message.take() {
+            Some(mut message) => {
+                message.extend_from_slice(&content);
+                message
+            }
+            None => content,
+        };
+        if head.last {
+            return Some(Event::Message(message));
+        }
+        self.message = Some(message);
+        None
+    }
+}
+
+impl Head {
+    /// Reads a head, if it is whole. `message` is what has come of a message in several frames.
+    fn parse(start: &[u8], message: Option<&[u8]>) -> Result<Option<Self>, Violation> {
+        let [first, second, rest @ ..] = start else { return Ok(None) };
+        // The reserved bits have no meaning without an extension, and a client masks what it sends.
+        if first & 0x70 != 0 || second & 0x80 == 0 {
+            return Err(Violation);
+        }
+        let behind_length = match second & 0x7f {
+            126 => rest.split_first_chunk().map(|(length, mask)| (u16::from_be_bytes(*length).into(), mask)),
+            127 => rest.split_first_chunk().map(|(length, mask)| (u64::from_be_bytes(*length), mask)),
+            length => Some((length.into(), rest)),
+        };
+        let Some((length, mask)) = behind_length else { return Ok(None) };
+        let shortest = match second & 0x7f {
+            126 => length > 125,
+            127 => length > u16::MAX.into(),
+            _ => true,
+        };
+        let Ok(mask) = mask.try_into() else { return Ok(None) };
+        let length = usize::try_from(length).map_err(|_| Violation)?;
+        let known = [Opcode::Continuation, Opcode::Binary, Opcode::Close, Opcode::Ping, Opcode::Pong];
+        let opcode = known.into_iter().find(|known| *known as u8 == first & 0x0f).ok_or(Violation)?;
+        let last = first & 0x80 != 0;
+        let fits = match (opcode, message) {
+            (Opcode::Binary, None) => length <= MAX_MESSAGE,
+            (Opcode::Continuation, Some(message)) => length.saturating_add(message.len()) <= MAX_MESSAGE,
+            (Opcode::Binary, Some(_)) | (Opcode::Continuation, None) => false,
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => last && length <= MAX_CONTROL,
+        };
+        (shortest && fits).then_some(Some(Self { last, opcode, mask, length })).ok_or(Violation)
+    }
+}
+
+/// A frame with all of a message, to a client.
+pub(crate) fn frame(opcode: Opcode, content: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(MAX_HEAD.saturating_add(content.len()));
+    frame.push(0x80 | opcode as u8);
+    match (u8::try_from(content.len()), u16::try_from(content.len())) {
+        (Ok(length @ ..126), _) => frame.push(length),
+        (_, Ok(length)) => {
+            frame.push(126);
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend_from_slice(&(content.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(content);
+    frame
+}
+
+/// The fields of the answer to a request for a WebSocket on which the subprotocol is spoken; `None` if it is none.
+pub(crate) fn accept(request: &HeaderMap) -> Option<[(HeaderName, HeaderValue); 4]> {
+    let has = |name: HeaderName, word: &str| {
+        let values = request.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|found| found.trim().eq_ignore_ascii_case(word))
+    };
+    let wanted = has(header::CONNECTION, "upgrade")
+        && has(header::UPGRADE, "websocket")
+        && has(header::SEC_WEBSOCKET_VERSION, "13")
+        && has(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+    let key = request.get(header::SEC_WEBSOCKET_KEY)?.as_bytes();
+    if !wanted || Base64::decode(key, &mut [0; 16]).map(<[u8]>::len) != Ok(16) {
+        return None;
+    }
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let accept = HeaderValue::from_str(&Base64::encode_string(&digest)).ok()?;
+    Some([
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static("websocket")),
+        (header::SEC_WEBSOCKET_ACCEPT, accept),
+        (header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL)),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame as a client sends it.
+    fn masked(first: u8, content: &[u8]) -> Vec<u8> {
+        let mut sent = frame(Opcode::Binary, content);
+        let head = sent.len() - content.len();
+        (sent[0], sent[1]) = (first, sent[1] | 0x80);
+        let mask = [1, 2, 3, 4];
+        sent[head..].iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+        sent.splice(head..head, mask);
+        sent
+    }
+
+    /// What comes of bytes in parts of this size: kinds and contents.
+    fn read(sent: &[u8], size: usize) -> Result<Vec<(char, Vec<u8>)>, Violation> {
+        let (mut reader, mut events) = (Reader::default(), Vec::new());
+        for mut part in sent.chunks(size) {
+            while let Some(event) = reader.next(&mut part)? {
+                events.push(match event {
+                    Event::Message(content) => ('m', content),
+                    Event::Ping(content) => ('i', content),
+                    Event::Pong => ('o', Vec::new()),
+                    Event::Close => ('c', Vec::new()),
+                });
+            }
+            assert!(part.is_empty());
+        }
+        Ok(events)
+    }
+
+    #[test]
+    fn messages_come_whole_however_they_are_sent() {
+        let text = |length: usize| vec![b'x'; length];
+        for (frames, expected) in [
+            (vec![masked(0x82, b"one"), masked(0x82, b"")], vec![('m', b"one".to_vec()), ('m', vec![])]),
+            (vec![masked(0x82, &text(125))], vec![('m', text(125))]),
+            (vec![masked(0x82, &text(126))], vec![('m', text(126))]),
+            (vec![masked(0x82, &text(MAX_MESSAGE))], vec![('m', text(MAX_MESSAGE))]),
+            (
+                vec![masked(0x02, b"a"), masked(0x89, b"ping"), masked(0x00, b""), masked(0x80, b"b")],
+                vec![('i', b"ping".to_vec()), ('m', b"ab".to_vec())],
+            ),
+            (vec![masked(0x8a, &text(125)), masked(0x88, b"\x03\xe8")], vec![('o', vec![]), ('c', vec![])]),
+            (vec![masked(0x02, &text(MAX_MESSAGE)), masked(0x80, b"")], vec![('m', text(MAX_MESSAGE))]),
+        ] {
+            let sent = frames.concat();
+            for size in [1, 2, 3, 7, sent.len()] {
+                assert!(read(&sent, size) == Ok(expected.clone()), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_is_a_violation() {
+        let unmasked = frame(Opcode::Binary, b"x");
+        let not_shortest = [0x82, 0x80 | 126, 0, 125, 0, 0, 0, 0];
+        let not_shortest_either = [&[0x82, 0x80 | 127][..], &65_535_u64.to_be_bytes(), &[0; 4]].concat();
+        let endless = [&[0x82, 0x80 | 127][..], &[0xff; 12]].concat();
+        for (name, sent) in [
+            ("text", masked(0x81, b"x")),
+            ("unknown", masked(0x83, b"")),
+            ("unknown control", masked(0x8b, b"")),
+            ("reserved bit", masked(0xc2, b"")),
+            ("not masked", unmasked),
+            ("a byte too long", masked(0x82, &vec![0; MAX_MESSAGE + 1])),
+            ("a byte too long, in two", [masked(0x02, &vec![0; MAX_MESSAGE]), masked(0x80, b"x")].concat()),
+            ("more than memory", endless),
+            ("length in more bytes than it needs", not_shortest.to_vec()),
+            ("the same with eight", not_shortest_either),
+            ("long ping", masked(0x89, &[0; MAX_CONTROL + 1])),
+            ("ping in two", masked(0x09, b"")),
+            ("a message within another", [masked(0x02, b"a"), masked(0x82, b"b")].concat()),
+            ("the end of nothing", masked(0x80, b"x")),
+        ] {
+            for size in [1, sent.len()] {
+                assert!(read(&sent, size) == Err(Violation), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_between_messages() {
+        let mut reader = Reader::default();
+        let sent = [masked(0x02, &[0; 9000]), masked(0x80, &[0; 7000])].concat();
+        assert!(matches!(reader.next(&mut &sent[..]), Ok(Some(Event::Message(_)))));
+        assert!(reader.start.capacity() == 0 && reader.frame.is_none() && reader.message.is_none());
+    }
+
+    #[test]
+    fn answers_are_those_of_the_specification() {
+        // RFC 6455, 1.3, but for the subprotocol.
+        let fields = |change: (&'static str, &'static str)| {
+            let mut fields = HeaderMap::new();
+            for (name, value) in [
+                ("connection", "keep-alive, Upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-version", "13"),
+                ("sec-websocket-protocol", "chat, vitrine.v1"),
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+                change,
+            ] {
+                fields.insert(name, HeaderValue::from_static(value));
+            }
+            fields
+        };
+        let answer = accept(&fields(("origin", "https://example.org"))).unwrap();
+        let accepted = answer.iter().find(|(name, _)| name == header::SEC_WEBSOCKET_ACCEPT).unwrap();
+        assert_eq!(accepted.1, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        for change in [
+            ("connection", "close"),
+            ("upgrade", "h2c"),
+            ("sec-websocket-version", "12"),
+            ("sec-websocket-protocol", "vitrine.v2"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25j"),
+            ("sec-websocket-key", ""),
+        ] {
+            assert!(accept(&fields(change)).is_none(), "{change:?}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Workers: processes of one request each, which systemd starts behind a socket. One that was never used is kept ready.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openai::{Frame, FrameError, Request};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::limits::Limits;
+
+/// Bytes that are read from a worker at once.
+const READ: usize = 4096;
+
+/// Where workers come from.
+pub(crate) struct Workers {
+    spare: Mutex<mpsc::Receiver<Connection>>,
+    /// Whether there ever was one.
+    warm: watch::Receiver<bool>,
+    slots: Arc<Semaphore>,
+    wait: Duration,
+    silence: Duration,
+}
+
+/// A worker for one request. When this is dropped, the worker learns that nobody wants more of it.
+pub(crate) struct Worker {
+    connection: Connection,
+    silence: Duration,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// A worker that has said nothing for too long, or is gone, or has said what it may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the worker is lost")]
+pub(crate) struct Lost;
+
+impl Workers {
+    /// Has the first worker started behind `socket`. At most `most` work at a time.
+    pub(crate) fn start(socket: PathBuf, limits: &Limits, most: u32) -> Self {
+        let ((ready, spare), (first, warm)) = (mpsc::channel(1), watch::channel(false));
+        tokio::spawn(keep_ready(socket, ready, first, limits.worker_start, limits.retry));
+        let slots = Arc::new(Semaphore::new(most as usize));
+        Self { spare: Mutex::new(spare), warm, slots, wait: limits.worker_wait, silence: limits.worker_silence }
+    }
+
+    /// Waits for the first worker to be ready.
+    pub(crate) async fn ready(&self) {
+        // Whoever keeps one ready goes on for as long as this is here.
+        let _ = self.warm.clone().wait_for(|warm| *warm).await;
+    }
+
+    /// A worker that nobody has used, unless all are busy for as long as one waits for that.
+    pub(crate) async fn take(&self) -> Option<Worker> {
+        let next = async {
+            let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
+            let mut spare = self.spare.lock().await;
+            loop {
+                let mut connection = spare.recv().await?;
+                if connection.is_idle() {
+                    return Some(Worker { connection, silence: self.silence, _slot: slot });
+                }
+            }
+        };
+        timeout(self.wait, next).await.ok().flatten()
+    }
+}
+
+impl Worker {
+    /// Hands over the request.
+    pub(crate) async fn ask(&mut self, request: &Request) -> Result<(), Lost> {
+        let mut bytes = Vec::new();
+        openai::write_request(&mut bytes, request).map_err(|_| Lost)?;
+        let sent = timeout(self.silence, self.connection.stream.write_all(&bytes)).await;
+        sent.map_err(|_| Lost)?.map_err(|_| Lost)
+    }
+
+    /// The next thing that it says.
+    pub(crate) async fn next(&mut self) -> Result<Frame, Lost> {
+        timeout(self.silence, self.connection.next()).await.map_err(|_| Lost)?
+    }
+}
+
+struct Connection {
+    stream: UnixStream,
+    /// What has come and is not a whole frame yet.
+    held: Vec<u8>,
+}
+
+impl Connection {
+    async fn next(&mut self) -> Result<Frame, Lost> {
+        loop {
+            let mut rest = self.held.as_slice();
+            match openai::read(&mut rest) {
+                Ok(frame) => {
+                    self.held = rest.to_vec();
+                    return Ok(frame);
+                }
+                Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                Err(_) => return Err(Lost),
+            }
+            self.held.reserve(READ);
+            if self.stream.read_buf(&mut self.held).await.map_err(|_| Lost)? == 0 {
+                return Err(Lost);
+            }
+        }
+    }
+
+    /// Whether it is there, and has said nothing.
+    fn is_idle(&mut self) -> bool {
+        let nothing = self.stream.try_read(&mut [0; 1]).map_err(|error| error.kind());
+        self.held.is_empty() && nothing == Err(io::ErrorKind::WouldBlock)
+    }
+}
+
+/// Keeps one worker in `ready`: the next is started when that is taken.
+async fn keep_ready(
+    socket: PathBuf,
+    ready: mpsc::Sender<Connection>,
+    first: watch::Sender<bool>,
+    time: Duration,
+    retry: Duration,
+) {
+    while let Ok(place) = ready.reserve().await {
+        match timeout(time, started(&socket)).await {
+            Ok(Ok(connection)) => {
+                place.send(connection);
+                first.send_replace(true);
+            }
+            _ => {
+                drop(place);
+                sleep(retry).await;
+            }
+        }
+    }
+}
+
+async fn started(socket: &Path) -> Result<Connection, Lost> {
+    let stream = UnixStream::connect(socket).await.map_err(|_| Lost)?;
+    let mut connection = Connection { stream, held: Vec::new() };
+    match connection.next().await? {
+        Frame::Ready => Ok(connection),
+        _ => Err(Lost),
+    }
+}
