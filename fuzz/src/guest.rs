@@ -56,6 +56,27 @@ pub fn processor_message(bytes: &[u8]) -> bool {
     asked.is_some() || told.is_some()
 }
 
+/// A message between agent and helper that is accepted is written as it was read.
+pub fn helper_message(bytes: &[u8]) -> bool {
+    let asked = bytes.first_chunk().and_then(|bytes| attest::Request::parse(bytes).ok());
+    let told = attest::Answer::parse(bytes).ok();
+    assert!(asked.is_none_or(|asked| bytes.starts_with(&asked.to_bytes())));
+    assert!(told.as_ref().is_none_or(|told| told.to_bytes().is_ok_and(|written| written == bytes)));
+    asked.is_some() || told.is_some()
+}
+
+/// However what a port brings is cut, the newest frame is the same, and framed again it is one of its own.
+pub fn port_frame(bytes: &[u8]) -> bool {
+    use attest::frame::{OPERATOR, Reader};
+    let (mut slow, mut fast) = (Reader::new(&OPERATOR), Reader::new(&OPERATOR));
+    let found = bytes.chunks(7).filter_map(|chunk| slow.push(chunk)).last();
+    assert_eq!(found, fast.push(bytes));
+    let Some(frame) = found else { return false };
+    let framed = OPERATOR.frame(&frame).expect("it was within the limit");
+    assert_eq!(Reader::new(&OPERATOR).push(&framed), Some(frame));
+    true
+}
+
 #[cfg(test)]
 pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"2+2?"}],"temperature":0.5,"top_p":1,"seed":7,
@@ -84,6 +105,18 @@ pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
             frame(Frame::Done(openai::Finish::Length, usage)),
             frame(Frame::Failed(openai::Failure::TooLong)),
         ],
+        "helper_message" => vec![
+            attest::Request::Report { handshake: measure::Sha256::of(b"h"), statement: measure::Sha256::of(b"s") }
+                .to_bytes()
+                .to_vec(),
+            attest::Request::Feed.to_bytes().to_vec(),
+            attest::Answer::Operator(Some(b"document".to_vec())).to_bytes().expect("it is short"),
+            attest::Answer::Failed(attest::Failure::Busy).to_bytes().expect("it is short"),
+        ],
+        "port_frame" => {
+            let frame = |text: &[u8]| attest::frame::OPERATOR.frame(text).expect("it is short");
+            vec![[&b"noise"[..], &frame(b"first"), &frame(b"second")].concat(), frame(b"")]
+        }
         _ => vec![
             simulate_port::Request { report_data: [1; 64] }.to_bytes().to_vec(),
             Answer::Refused.to_bytes().to_vec(),

@@ -7,7 +7,7 @@
 mod guest;
 mod log;
 
-pub use guest::{call, chat_request, processor_message, worker_frame};
+pub use guest::{call, chat_request, helper_message, port_frame, processor_message, worker_frame};
 pub use log::{
     log_checkpoint, log_feed, log_monitor, log_note, log_policy, log_proof, log_request, log_rules, log_tile,
 };
@@ -59,7 +59,7 @@ pub use session::{
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 47] = [
+pub const PROPERTIES: [(&str, Property); 49] = [
     ("call", call),
     ("chat_request", chat_request),
     ("cmdline", cmdline),
@@ -70,6 +70,7 @@ pub const PROPERTIES: [(&str, Property); 47] = [
     ("erofs", erofs),
     ("evidence_bundle", evidence_bundle),
     ("fleet", fleet),
+    ("helper_message", helper_message),
     ("inspect", inspect),
     ("key_file", key_file),
     ("listing", listing),
@@ -87,6 +88,7 @@ pub const PROPERTIES: [(&str, Property); 47] = [
     ("operator_document", operator_document),
     ("ovmf", ovmf),
     ("policy", policy),
+    ("port_frame", port_frame),
     ("processor_message", processor_message),
     ("rekor_answer", rekor_answer),
     ("rekor_config", rekor_config),

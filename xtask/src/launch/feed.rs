@@ -69,7 +69,7 @@ enum Says {
     Log {
         log: Mirror,
         release: PathBuf,
-        reading: ReadingFlags,
+        reading: Box<ReadingFlags>,
     },
 }
 
@@ -92,7 +92,7 @@ impl Source {
         let there = |path: &Path| path.try_exists().with_context(|| format!("looking for {}", path.display()));
         let every = if flags.log.is_some() { Duration::from_secs(flags.renew.saturating_mul(60)) } else { FILES };
         let says = match (flags.log.clone(), flags.feed.clone()) {
-            (Some(log), _) => Says::Log { log, release: beside(RELEASE), reading: flags.reading.clone() },
+            (Some(log), _) => Says::Log { log, release: beside(RELEASE), reading: Box::new(flags.reading.clone()) },
             (None, Some(file)) => Says::File(file),
             (None, None) if there(&beside(FEED))? => Says::File(beside(FEED)),
             (None, None) if there(&beside(RELEASE))? => {
