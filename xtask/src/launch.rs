@@ -86,6 +86,14 @@ pub(crate) struct Flags {
     /// Write every packet of the guest's network into this file, as pcap, in place of what is there.
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
+
+    /// The one that leads to its metrics; none by default.
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+
+    /// Record in this directory all that leaves the guest: its console, packets, what it writes to its ports.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -102,8 +110,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let port = flags.port.map_or_else(free_port, Ok)?;
     // Kept when the guest has failed, for a look at the console; one per port, because ports tell guests apart.
     let cache = workspace::cache()?;
-    let work = cache.join("launch").join(port.to_string());
+    let work = flags.record.clone().unwrap_or_else(|| cache.join("launch").join(port.to_string()));
     fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+    let work = work.canonicalize().with_context(|| format!("opening {}", work.display()))?;
     let operator = flags.operator.as_deref().map(operator).transpose()?;
     let host_data = operator.as_deref().map(Sha256::of);
     let product = match flags.product {
@@ -186,7 +195,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     if let (Some(inside), Some(file)) = (&machine.capture, &flags.capture) {
         fs::copy(inside, file).with_context(|| format!("copying {inside} to {}", file.display()))?;
     }
-    fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
+    if flags.record.is_none() {
+        fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
+    }
     Ok(Answer { yes: true, reason: format!("the guest was ready on {url}"), text: format!("{url}\n"), payload })
 }
 
@@ -215,8 +226,10 @@ fn machine(
     let operator = host_data.map(|_| frame::OPERATOR.name);
     let names = [Some(frame::FEED.name), operator, flags.simulate.then_some(simulate_port::NAME)];
     let ports = names.into_iter().flatten().map(|name| ports::port(work, name)).collect::<anyhow::Result<_>>()?;
-    let capture = flags.capture.is_some().then(|| in_work("network.pcap")).transpose()?;
-    Ok(Machine { vcpus: flags.vcpus, memory_mib: flags.memory, ports, capture, ..machine })
+    let capture = (flags.capture.is_some() || flags.record.is_some()).then(|| in_work("network.pcap")).transpose()?;
+    let record = flags.record.as_ref().map(|_| in_work("")).transpose()?;
+    let (vcpus, memory_mib, metrics) = (flags.vcpus, flags.memory, flags.metrics_port);
+    Ok(Machine { vcpus, memory_mib, metrics, ports, capture, record, ..machine })
 }
 
 /// An operator document that the guest will take.

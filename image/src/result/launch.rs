@@ -14,8 +14,9 @@ pub use interrupts::Interrupts;
 use base64ct::{Base64, Encoding as _};
 use measure::Sha256;
 
-/// The port the agent listens on in the guest.
+/// The ports the agent listens on in the guest: for clients, and for metrics.
 const GUEST_PORT: u16 = 8080;
+const METRICS_PORT: u16 = 9100;
 
 /// The CPU model of the first column of the shape table. It has AVX2 and runs under emulation as well.
 const CPU: &str = "EPYC-v4";
@@ -43,10 +44,14 @@ pub struct Machine {
     pub memory_mib: u32,
     /// The loopback port of the host that leads to the agent.
     pub port: u16,
+    /// The one that leads to its metrics, if one does.
+    pub metrics: Option<u16>,
     /// The virtio-serial ports.
     pub ports: Vec<Port>,
     /// The file that gets every packet between guest and host, as pcap.
     pub capture: Option<String>,
+    /// The directory with a file for each port, which gets what the guest writes to it; if that is recorded.
+    pub record: Option<String>,
 }
 
 /// A virtio-serial port: what connects the guest with a program of the host's, and is no network.
@@ -139,23 +144,32 @@ impl Machine {
             .group(&["-append", &self.command_line])
             .disk("root", &self.root)
             .disk("model", &self.model)
-            .group(&["-netdev", &format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{}-:{GUEST_PORT}", self.port)])
+            .group(&["-netdev", &format!("user,id=net,restrict=on{}", self.forwards())])
             // Without an empty romfile QEMU offers the firmware a network boot program.
             .group(&["-device", "virtio-net-pci,netdev=net,disable-legacy=on,iommu_platform=on,romfile="])
             .group(&["-serial", &format!("file:{}", value(&self.console))]);
         if let Some(capture) = &self.capture {
             argv.group(&["-object", &format!("filter-dump,id=capture,netdev=net,file={}", value(capture))]);
         }
+        let record = self.record.as_deref().map(value);
         if !self.ports.is_empty() {
             argv.group(&["-device", "virtio-serial-pci,disable-legacy=on,iommu_platform=on"]);
         }
         for Port { name, socket } in &self.ports {
             let id = name.rsplit('.').next().unwrap_or(name);
             // Who listens may end a connection, such as a processor that was not understood.
-            argv.group(&["-chardev", &format!("socket,id={id},path={},reconnect-ms=1000", value(socket))])
-                .group(&["-device", &format!("virtserialport,chardev={id},name={name}")]);
+            let log = record.as_ref().map(|directory| format!(",logfile={directory}/{id}.out"));
+            let socket = format!("socket,id={id},path={},reconnect-ms=1000{}", value(socket), log.unwrap_or_default());
+            argv.group(&["-chardev", &socket]).group(&["-device", &format!("virtserialport,chardev={id},name={name}")]);
         }
         argv.0
+    }
+
+    /// From ports of the host's loopback interface to those of the guest.
+    fn forwards(&self) -> String {
+        let pairs = [(Some(self.port), GUEST_PORT), (self.metrics, METRICS_PORT)];
+        let pairs = pairs.iter().filter_map(|(host, guest)| host.map(|host| (host, guest)));
+        pairs.map(|(host, guest)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}")).collect()
     }
 }
 
@@ -186,8 +200,8 @@ fn value(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn lines(platform: Platform, ports: &[(&'static str, &str)], capture: Option<&str>) -> Vec<String> {
-        let machine = Machine {
+    fn machine(platform: Platform, ports: &[(&'static str, &str)]) -> Machine {
+        Machine {
             platform,
             kernel: "/d/vmlinuz".into(),
             initrd: "/d/initrd".into(),
@@ -198,9 +212,14 @@ mod tests {
             vcpus: 4,
             memory_mib: 512,
             port: 1234,
+            metrics: None,
+            record: None,
             ports: ports.iter().map(|&(name, socket)| Port { name, socket: socket.to_owned() }).collect(),
-            capture: capture.map(str::to_owned),
-        };
+            capture: None,
+        }
+    }
+
+    fn lines(machine: &Machine) -> Vec<String> {
         machine.argv().iter().map(|group| group.join(" ")).collect()
     }
 
@@ -255,7 +274,7 @@ mod tests {
                 &measured[..],
             ),
         ] {
-            assert_eq!(lines(platform, &[], None), [&FIRST[..], middle, &LAST[..]].concat());
+            assert_eq!(lines(&machine(platform, &[])), [&FIRST[..], middle, &LAST[..]].concat());
         }
         let more = [
             "-object filter-dump,id=capture,netdev=net,file=/w/c,,d",
@@ -266,9 +285,17 @@ mod tests {
             "-device virtserialport,chardev=feed,name=vitrine.feed",
         ];
         let platform = Platform::Simulated(Firmware::SeaBios);
-        assert_eq!(
-            lines(platform, &[("vitrine.sim", "/w/a,b"), ("vitrine.feed", "/w/feed")], Some("/w/c,d")),
-            [&FIRST[..], &bios[..], &LAST[..], &more[..]].concat()
-        );
+        let machine = machine(platform, &[("vitrine.sim", "/w/a,b"), ("vitrine.feed", "/w/feed")]);
+        let machine = Machine { capture: Some("/w/c,d".into()), ..machine };
+        assert_eq!(lines(&machine), [&FIRST[..], &bios[..], &LAST[..], &more[..]].concat());
+
+        let watched = lines(&Machine { metrics: Some(9), record: Some("/r,1".into()), ..machine });
+        for line in [
+            "-netdev user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:1234-:8080,hostfwd=tcp:127.0.0.1:9-:9100",
+            "-chardev socket,id=sim,path=/w/a,,b,reconnect-ms=1000,logfile=/r,,1/sim.out",
+            "-chardev socket,id=feed,path=/w/feed,reconnect-ms=1000,logfile=/r,,1/feed.out",
+        ] {
+            assert!(watched.iter().any(|found| found == line), "{line}");
+        }
     }
 }

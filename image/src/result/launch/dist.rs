@@ -88,8 +88,10 @@ impl Dist {
             vcpus: 2,
             memory_mib: 1024,
             port,
+            metrics: None,
             ports: Vec::new(),
             capture: None,
+            record: None,
         }
     }
 

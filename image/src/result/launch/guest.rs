@@ -65,7 +65,7 @@ pub enum Readiness {
 
 impl Guest {
     /// Starts QEMU from the tools tree `tools`. `machine`'s paths are those of the host; its console file, its
-    /// hashes page, its sockets and its capture must be in `work`, the one directory QEMU may write to.
+    /// hashes page, its sockets, its capture and its record must be in `work`, the one directory QEMU may write to.
     ///
     /// # Errors
     /// When a file of the machine is missing or the sandbox cannot be started.
@@ -250,6 +250,7 @@ fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)
         root: file(&machine.root, "disk.raw"),
         model: file(&machine.model, "model.raw"),
         console: in_work(&machine.console)?,
+        record: machine.record.as_deref().map(in_work).transpose()?,
         ports: machine.ports.iter().map(port).collect::<anyhow::Result<_>>()?,
         capture: machine.capture.as_deref().map(in_work).transpose()?,
         ..machine.clone()
