@@ -10,12 +10,12 @@ use channel::server::Attesting;
 use guest::{Guest, converse};
 use measure::Sha256;
 use measure::appraise::Time;
-use serde_json::Value;
+use measure::verity::VerityRoot;
 use server::{Peer, Server};
 use std::collections::BTreeSet;
 use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
-use toml::Table;
+use toml::{Table, Value};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -32,7 +32,7 @@ type Serve = fn(&Guest, &mut Peer) -> Option<()>;
 /// What has come of it.
 struct Ran {
     code: Option<i32>,
-    answer: Value,
+    answer: serde_json::Value,
     stderr: String,
     received: Vec<Vec<u8>>,
 }
@@ -44,7 +44,8 @@ impl Scene {
         let mut policy: Table = include_str!("../../../policies/strict.toml").parse().unwrap();
         policy["simulated"] = "accepted".into();
         policy["release"] = simulate::log::policy().into();
-        policy["snp"]["host-data"] = Sha256::of(guest::OPERATOR.as_bytes()).to_string().into();
+        policy["snp"]["host-data"] = "operator".into();
+        policy["operator"] = operator();
         Self { guest: Guest::good(now), policy, serve: Guest::serve }
     }
 
@@ -63,6 +64,20 @@ impl Scene {
         let answer = serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
         Ran { code: status.code(), answer, stderr, received: server.received() }
     }
+}
+
+/// Whom the policy wants to have the machine.
+fn operator() -> Value {
+    let any = || Value::from("any");
+    let names = Value::from(vec!["Example Hosting"]);
+    let table = [
+        ("names", names),
+        ("countries", any()),
+        ("contacts", any()),
+        ("most-sessions", any()),
+        ("most-workers", any()),
+    ];
+    Table::from_iter(table.map(|(key, value)| (key.to_owned(), value))).into()
 }
 
 impl Ran {
@@ -110,11 +125,17 @@ fn show(guest: &Guest, attesting: Attesting, report: &[u8], peer: &mut Peer) -> 
     converse(session, peer)
 }
 
+/// Somebody else says to run the machine.
+fn other_operator(guest: &mut Guest) {
+    guest.operator = guest::OPERATOR.replace("Example", "Another").into();
+    guest.about.operator = Some(Sha256::of(&guest.operator));
+}
+
 /// What is wrong, the rules that fail then, and how it comes about.
 type Wrong = (&'static str, &'static [&'static str], fn(&mut Scene));
 
 /// One thing each.
-const WRONG: [Wrong; 9] = [
+const WRONG: [Wrong; 11] = [
     ("other measurement", &["snp.identity.measurement"], |scene| scene.guest.processor.measurement[0] ^= 1),
     ("debug policy", &["snp.policy.debug", "snp.policy.launch"], |scene| scene.guest.processor.policy |= 1 << 19),
     ("stale status", &["status.age", "status.validity"], |scene| {
@@ -123,11 +144,15 @@ const WRONG: [Wrong; 9] = [
     }),
     ("yanked release", &["release.live"], |scene| scene.guest.world.withdrawn = true),
     ("unknown chip", &["fleet.row"], |scene| scene.guest.processor.chip_id = [8; 64]),
-    ("other operator document", &["snp.identity.host-data"], |scene| {
-        scene.guest.operator = guest::OPERATOR.replace("Example", "Another").into();
-        let sha256 = Sha256::of(&scene.guest.operator);
-        scene.guest.about.operator = Some(sha256);
-        scene.guest.processor.host_data = *sha256.as_bytes();
+    ("wrong model root", &["session.models"], |scene| {
+        scene.guest.about.models = [VerityRoot(Sha256::of(b"another model"))].into();
+    }),
+    ("other operator document", &["operator.name"], |scene| {
+        other_operator(&mut scene.guest);
+        scene.guest.processor.host_data = *Sha256::of(&scene.guest.operator).as_bytes();
+    }),
+    ("operator document of which the hardware knows nothing", &["snp.identity.host-data"], |scene| {
+        other_operator(&mut scene.guest);
     }),
     ("replayed session report", &["snp.identity.report-data"], |scene| {
         scene.serve = |guest, peer| {
