@@ -2,6 +2,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "the program under test, and git to make a checkout")]
 
+#[path = "scene/checkout.rs"]
+mod checkout;
+
 use log_client::dsse::Envelope;
 use log_client::edge::log::Log;
 use log_client::keys::at_rest::{AnyPublicKey, Passphrase, SecretKey};
@@ -23,15 +26,7 @@ impl Scene {
     fn new() -> Self {
         let dist = std::env::var_os("VITRINE_DIST").expect("VITRINE_DIST: the output of `cargo xtask build`").into();
         let scene = Self { directory: tempfile::tempdir().unwrap(), dist };
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let mut clone = Command::new("git");
-        clone.args(["clone", "--quiet", "--no-hardlinks"]).arg(here).arg(scene.checkout());
-        assert!(clone.status().unwrap().success());
-        // The build is of what stands in the checkout, committed or not, and of today's packages if locked ones are gone.
-        fs::copy(here.join("image.lock"), scene.checkout().join("image.lock")).unwrap();
-        let (code, said) = scene.xtask(&["measure", "--update", "--dist", scene.dist.to_str().unwrap()]);
-        assert_eq!(code, 0, "{said}");
-        scene.commit();
+        checkout::clone(&scene.checkout(), &scene.dist);
         fs::write(scene.path("passphrase"), "correct horse\n").unwrap();
         assert_eq!(
             scene.xtask(&["key", "new", &scene.text("key"), "--passphrase-file", &scene.text("passphrase")]).0,
@@ -58,13 +53,6 @@ impl Scene {
         let pem = fs::read_to_string(self.path("key")).unwrap();
         let Ok(SecretKey::Ed25519(key)) = SecretKey::from_pem(&pem, &passphrase) else { panic!() };
         Signer::with_key("example.com/log", SignatureType::ED25519, key).unwrap()
-    }
-
-    fn commit(&self) {
-        let git = ["-c", "user.name=me", "-c", "user.email=me@example.com", "commit", "--quiet", "--all"];
-        let mut command = Command::new("git");
-        command.current_dir(self.checkout()).args(git).args(["--allow-empty", "--message", "as built"]);
-        assert!(command.status().unwrap().success());
     }
 
     fn xtask(&self, arguments: &[&str]) -> (i32, String) {

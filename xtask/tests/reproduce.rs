@@ -140,7 +140,7 @@ fn a_release_of_another_commit_is_found_out() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{file}");
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
-        scene.commit(file);
+        scene::checkout::commit(&scene.path("checkout"), file);
     };
     let unit = "content/rootfs/usr/lib/os-release";
     let unit = if scene.path("checkout").join(unit).exists() { unit } else { "content/manifest.yaml" };

@@ -5,6 +5,8 @@
     reason = "the program under test, where its build is, and git to make a checkout"
 )]
 
+pub(crate) mod checkout;
+
 use log_client::dsse::Envelope;
 use log_client::edge::log::Log;
 use log_client::keys::SigningKey;
@@ -12,7 +14,7 @@ use log_client::keys::at_rest::{Passphrase, SecretKey};
 use log_client::note::{SignatureType, Signer};
 use log_client::statement::Statement;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// Version 1.2.3 in `release`, and everything around it, in a directory.
@@ -33,17 +35,7 @@ impl Scene {
     pub(crate) fn new() -> Self {
         let dist = std::env::var_os("VITRINE_DIST").expect("VITRINE_DIST: the output of `cargo xtask build`").into();
         let scene = Self { directory: tempfile::tempdir().unwrap(), dist };
-        let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        scene.git("", &["clone", "--quiet", "--no-hardlinks", here.to_str().unwrap(), &scene.text("checkout")]);
-        // The build is of what stands in the checkout, committed or not, and of today's packages if locked ones are gone.
-        for name in
-            String::from_utf8(scene.git_in(here, &["ls-files", "-z", "--modified"])).unwrap().split_terminator('\0')
-        {
-            fs::copy(here.join(name), scene.path("checkout").join(name)).unwrap();
-        }
-        let said = scene.in_checkout(&["measure", "--update", "--dist", scene.dist.to_str().unwrap()]);
-        assert_eq!(said.code, 0, "{}", said.stderr);
-        scene.commit("as built");
+        checkout::clone(&scene.path("checkout"), &scene.dist);
         fs::write(scene.path("passphrase"), "correct horse\n").unwrap();
         for key in ["key", "a", "b"] {
             let said =
@@ -101,23 +93,9 @@ impl Scene {
         Statement::parse(envelope.unverified_payload()).unwrap()
     }
 
-    pub(crate) fn commit(&self, message: &str) {
-        let me = ["-c", "user.name=me", "-c", "user.email=me@example.com", "-c", "commit.gpgsign=false"];
-        self.git(
-            "checkout",
-            &[&me[..], &["commit", "--quiet", "--all", "--allow-empty", "--message", message]].concat(),
-        );
-    }
-
     /// Runs git in a directory of the scene.
     pub(crate) fn git(&self, directory: &str, arguments: &[&str]) -> Vec<u8> {
-        self.git_in(&self.path(directory), arguments)
-    }
-
-    fn git_in(&self, directory: &Path, arguments: &[&str]) -> Vec<u8> {
-        let output = Command::new("git").current_dir(directory).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
+        checkout::git(&self.path(directory), arguments)
     }
 
     /// `xtask`, not yet started, in the scene's directory, which is no checkout.
