@@ -1,7 +1,6 @@
 //! A verdict in a few words.
 
 use super::{Session, Target};
-use channel::operator::Operator;
 use log_client::dsse::Envelope;
 use log_client::statement::{Predicate, Release, Statement, TokenAccess};
 use measure::appraise::{Finding, Outcome};
@@ -21,20 +20,17 @@ impl Session {
         let release = release(&self.bundle().feed.release);
         let since = observed("log.minimum-age").map(|since| format!("; in it since {since}"));
         let log = observed("log.witnesses").map(|log| format!("{log}{}", since.unwrap_or_default()));
-        let operator = self.channel.evidence().operator.as_deref().map(|document| match Operator::parse(document) {
-            Ok(Operator { name, country, contact, .. }) => format!("{name} ({country}), {contact}; in their own words"),
-            Err(error) => error.to_string(),
-        });
-        let tokens = match release.as_ref().map(|release| release.token_access) {
+        let tokens = match subject.token_access {
+            Some(TokenAccess::Indexed) => "indexed: the host may see which are used",
             Some(TokenAccess::Oblivious) => "oblivious: the host does not see which are used",
-            Some(TokenAccess::Indexed) | None => "indexed: the host may see which are used",
+            None => "nobody says whether the host sees which are used",
         };
         let version = release.map(|release| format!("{}, commit {}", release.version, release.commit));
         let lines = [
             ("hardware", format!("{}{}", subject.evidence, tcb.unwrap_or_default())),
             ("release", or(version, "none: nobody says who made it")),
             ("log", or(log, "none was asked for")),
-            ("operator", or(operator, "says nothing of itself")),
+            ("operator", or(subject.operator.clone(), "nobody says who")),
             ("tokens", tokens.to_owned()),
             ("policy", format!("{} (sha256 {:#})", subject.policy, subject.policy_sha256)),
         ];

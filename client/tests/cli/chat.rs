@@ -117,7 +117,7 @@ mod simulated {
                 "\n  release   1.2.3, commit c0c0c0",
                 "\n  log       simulated.invalid/log, 7 entries as of ",
                 "; in it since ",
-                "\n  operator  says nothing of itself",
+                "\n  operator  nobody says who",
                 "\n  tokens    indexed: the host may see which are used",
                 "\n  policy    demonstration (sha256 ",
             ] {
