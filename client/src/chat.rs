@@ -123,6 +123,7 @@ impl Chat<'_> {
     fn once(mut self, mut session: Box<Session>, prompt: String) -> anyhow::Result<Answer> {
         let asked = self.ask(&mut session, prompt);
         let mut payload = json!({ "verdict": session.verdict() });
+        self.interrupts.release()?;
         session.close();
         let (reply, signed) = match asked {
             Ok(asked) => asked,
@@ -168,6 +169,8 @@ impl Chat<'_> {
                 Ok((Reply { failed: Some(reason), .. }, _)) => report::progress(&reason),
                 Err(error) => report::progress(&format!("{error:#}")),
             }
+            // As long as a paced reply is rounded up, its messages are answered. A session that ends then is not used again.
+            let _over = session.rest();
             open = Some(session);
         }
         if let Some(session) = open {

@@ -89,6 +89,19 @@ impl Guest {
         Self { world, processor, fault: Fault::None }
     }
 
+    /// What it passes on beside its report.
+    pub(crate) fn feed(&self) -> Vec<u8> {
+        let certificates = self.processor.certificates();
+        let parts = [
+            ("feed", self.world.feed().to_bytes().unwrap()),
+            ("snp-ark", certificates.ark),
+            ("snp-ask", certificates.intermediate),
+            ("snp-leaf", certificates.leaf),
+            ("snp-crl", certificates.crl),
+        ];
+        feed::encode(&parts.map(|(name, bytes)| (name.to_owned(), bytes)).into()).unwrap()
+    }
+
     /// Starts it, for `sessions` sessions.
     pub(crate) fn start(self, sessions: usize) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -141,15 +154,7 @@ impl Guest {
         let other = self.fault == Fault::Report || self.fault == Fault::Turns && seed > 0;
         report_data[63] ^= u8::from(other);
         let report = self.processor.report(report_data);
-        let certificates = self.processor.certificates();
-        let parts = [
-            ("feed", self.world.feed().to_bytes().unwrap()),
-            ("snp-ark", certificates.ark),
-            ("snp-ask", certificates.intermediate),
-            ("snp-leaf", certificates.leaf),
-            ("snp-crl", certificates.crl),
-        ];
-        let feed = feed::encode(&parts.map(|(name, bytes)| (name.to_owned(), bytes)).into()).unwrap();
+        let feed = self.feed();
         let attestation = Attestation { kind: Kind::Snp, report: &report, path: None, operator: None, feed: &feed };
         let (session, evidence) = attesting.attest(&attestation).unwrap();
         socket.send(Message::binary(evidence)).ok()?;

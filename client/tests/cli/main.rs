@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "starts the program")]
 
+#[cfg(feature = "simulated-hardware")]
+mod agent;
 mod chat;
 #[cfg(feature = "simulated-hardware")]
 mod connect;
