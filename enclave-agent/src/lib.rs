@@ -122,8 +122,8 @@ pub async fn serve(config: Config, listeners: Listeners, stop: impl Future<Outpu
     };
     let served = async {
         tokio::join!(
-            server::run(listeners.session.try_into()?, respond, stop, DRAIN),
-            metrics::serve(listeners.metrics.try_into()?, &metrics, root, stop_too, DRAIN),
+            server::run(listeners.session.try_into()?, respond, &metrics, stop, DRAIN),
+            metrics::serve(listeners.metrics.try_into()?, &metrics, &config, stop_too, DRAIN),
         );
         Ok(())
     };

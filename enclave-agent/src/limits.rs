@@ -43,6 +43,8 @@ pub struct Limits {
     pub identity_time: Duration,
     /// Sessions under a set of static keys.
     pub identity_sessions: u32,
+    /// From one page of metrics to the next (docs/metrics.md).
+    pub metrics_every: Duration,
     /// From something that failed at the start to the next try.
     pub retry: Duration,
     /// For replies to end after SIGTERM.
@@ -70,6 +72,7 @@ impl Limits {
         worker_silence: Duration::from_secs(300),
         identity_time: Duration::from_secs(60 * 60),
         identity_sessions: 1000,
+        metrics_every: Duration::from_secs(60),
         retry: Duration::from_secs(1),
         drain: Duration::from_secs(60),
     };

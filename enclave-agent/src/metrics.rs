@@ -3,8 +3,8 @@
 //! A value is of one of two kinds, and its type says which. What is [`Seen`] can be computed by whoever sees the packets,
 //! and is exact. What only the agent knows, [`Known`] and [`Timed`], is gathered for each connection in a [`Tally`] and
 //! added to the page together with that of at least [`TOGETHER`] sessions which have ended, rounded. Either way the page
-//! changes at points of a grid of [`GRID`] and at no other time. There is no label that is not in this directory, and
-//! none that a peer has a say in.
+//! changes at points of a grid of a minute ([`crate::Limits::metrics_every`]) and at no other time. There is no label that
+//! is not in this directory, and none that a peer has a say in.
 
 mod page;
 
@@ -20,10 +20,8 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::boot::{Stage, read_small};
-use crate::server;
+use crate::{Config, server};
 
-/// From one page to the next.
-pub(crate) const GRID: Duration = Duration::from_secs(60);
 /// How many sessions must have ended since the last time before what only the agent knows is published again.
 const TOGETHER: u64 = 10;
 /// Bytes of a page of memory on x86-64.
@@ -156,7 +154,7 @@ impl Metrics {
         Tally { metrics: Arc::clone(self), values: Values::NONE, session: false }
     }
 
-    /// Makes a new page. To be called at the points of the [grid](GRID) and nowhere else; `memory` is what this process
+    /// Makes a new page. To be called at the points of the grid and nowhere else; `memory` is what this process
     /// has of it now.
     pub(crate) fn publish(&self, memory: Option<u64>) {
         let mut state = self.state();
@@ -241,27 +239,29 @@ impl Values {
 }
 
 /// Keeps `metrics` to the grid and serves the page until `stop` completes, then lets running connections end for at most
-/// `drain`. `root` is `/` unless it is a test's.
+/// `drain`.
 pub(crate) async fn serve(
     listener: TcpListener,
     metrics: &Arc<Metrics>,
-    root: &Path,
+    config: &Config,
     stop: impl Future<Output = ()>,
     drain: Duration,
 ) {
-    let mut grid = interval_at(Instant::now() + GRID, GRID);
+    let every = config.limits.metrics_every;
+    let mut grid = interval_at(Instant::now() + every, every);
     // A point that was missed has no page; the next one is where it would be anyway.
     grid.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let published = async {
         loop {
             grid.tick().await;
-            metrics.publish(memory(root).ok());
+            metrics.publish(memory(&config.root).ok());
         }
     };
     let shown = Arc::clone(metrics);
     let page = move |path: &str| (path == "/metrics").then(|| (StatusCode::OK, page::CONTENT_TYPE, shown.page()));
+    let respond = move |request| server::answer(&request, &page);
     tokio::select! {
-        () = server::run(listener, move |request| server::answer(&request, &page), stop, drain) => {}
+        () = server::run(listener, respond, metrics, stop, drain) => {}
         () = published => {}
     }
 }
@@ -277,6 +277,8 @@ pub(crate) fn memory(root: &Path) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use tokio::time::sleep;
+
+    use crate::Limits;
 
     use super::*;
 
@@ -321,10 +323,13 @@ mod tests {
         let metrics = Metrics::new(&[], None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let served = Arc::clone(&metrics);
-        let server = tokio::spawn(async move { serve(listener, &served, Path::new("/"), sleep(3 * GRID), GRID).await });
+        let minute = Limits::GUEST.metrics_every;
+        let config =
+            Config { root: "/".into(), attest: "/".into(), infer: "/".into(), limits: Limits::GUEST, ip_socket: false };
+        let server = tokio::spawn(async move { serve(listener, &served, &config, sleep(3 * minute), minute).await });
         sleep(Duration::from_millis(500)).await;
         let mut points = Vec::new();
-        for second in 1..3 * GRID.as_secs() {
+        for second in 1..180 {
             let before = metrics.page();
             metrics.epoch(second);
             sleep(Duration::from_secs(1)).await;

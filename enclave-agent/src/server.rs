@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::log::{self, Event};
+use crate::metrics::{Metrics, Seen};
 
 /// Connections served at a time, without those that have become sessions; others wait in the kernel's queue.
 const CONNECTIONS: u32 = 256;
@@ -57,10 +58,12 @@ pub(crate) fn answer(request: &Request<Incoming>, page: impl Fn(&str) -> Option<
     response
 }
 
-/// Answers requests with `respond` until `stop` completes, then lets running connections end for at most `drain`.
+/// Answers requests with `respond` until `stop` completes, then lets running connections end for at most `drain`. What is
+/// refused is counted.
 pub(crate) async fn run(
     listener: TcpListener,
     respond: impl Fn(Request<Incoming>) -> Response<String> + Send + Sync + 'static,
+    metrics: &Arc<Metrics>,
     stop: impl Future<Output = ()>,
     drain: Duration,
 ) {
@@ -77,10 +80,20 @@ pub(crate) async fn run(
         };
         match (slot, accepted) {
             (Ok(slot), Ok((stream, _))) => {
-                let respond = Arc::clone(&respond);
+                let (respond, metrics) = (Arc::clone(&respond), Arc::clone(metrics));
                 tokio::spawn(async move {
+                    let respond = |request| {
+                        let response = respond(request);
+                        if response.status().is_client_error() {
+                            metrics.seen(Seen::RejectedHttp);
+                        }
+                        response
+                    };
                     // A connection that breaks or is too slow just ends.
-                    let _ = timeout(CONNECTION_TIME, connection(stream, &*respond)).await;
+                    let ended = timeout(CONNECTION_TIME, connection(stream, &respond)).await;
+                    if ended.is_ok_and(|ended| ended.is_err_and(|error| error.is_parse())) {
+                        metrics.seen(Seen::RejectedHttp);
+                    }
                     drop(slot);
                 });
             }
@@ -140,7 +153,7 @@ mod tests {
             let client = thread::spawn(move || client(at, stop));
             let pages = Pages::new((readiness == Readiness::Ready).then_some(&[]));
             let respond = move |request: Request<Incoming>| answer(&request, |path| pages.page(path, readiness));
-            run(listener, respond, async { drop(stopped.await) }, DRAIN).await;
+            run(listener, respond, &Metrics::new(&[], None), async { drop(stopped.await) }, DRAIN).await;
             client.join().unwrap()
         })
     }
