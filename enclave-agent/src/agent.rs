@@ -19,6 +19,7 @@ use crate::boot::read_small;
 use crate::calls::Model;
 use crate::identity::{Identities, random};
 use crate::limits::{Budget, Limits, Rate};
+use crate::log::{self, Event};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::workers::Workers;
@@ -103,7 +104,9 @@ impl Agent {
     pub(crate) fn identity(&self) -> io::Result<Arc<Identity>> {
         let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
         let (identity, epoch) = identities.of_session(self.now())?;
-        self.metrics.epoch(epoch);
+        if self.metrics.epoch(epoch) {
+            log::write(Event::KeysReplaced);
+        }
         Ok(identity)
     }
 

@@ -144,9 +144,9 @@ impl Metrics {
         *count = count.saturating_add(1);
     }
 
-    /// The keys in use are those of this epoch, as every evidence message says.
-    pub(crate) fn epoch(&self, epoch: u64) {
-        self.state().epoch = epoch;
+    /// The keys in use are those of this epoch, as every evidence message says. Whether they are others than before.
+    pub(crate) fn epoch(&self, epoch: u64) -> bool {
+        mem::replace(&mut self.state().epoch, epoch) != epoch
     }
 
     /// For a new connection.

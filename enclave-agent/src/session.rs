@@ -15,6 +15,7 @@ use crate::agent::Agent;
 use crate::calls::{Reply, Signer};
 use crate::identity;
 use crate::limits::Share;
+use crate::log;
 use crate::metrics::{Known, Seen, Tally, Timed};
 use crate::socket::{Goodbye, Socket};
 use crate::websocket::Event;
@@ -73,10 +74,16 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
     let began = Instant::now();
     let turn = agent.reports.acquire().await.map_err(|_| failed())?;
     let (handshake, statement) = (attesting.handshake(), attesting.statement_digest());
-    let attested = agent.helper.report(handshake, statement, agent.operator_digest()).await.map_err(|_| failed())?;
+    let attested = agent.helper.report(handshake, statement, agent.operator_digest()).await.map_err(|reason| {
+        log::write(log::Event::NotAttested(reason));
+        failed()
+    })?;
     drop(turn);
     tally.time(Timed::Report, began.elapsed());
-    let feed = agent.helper.feed().await.map_err(|_| failed())?;
+    let feed = agent.helper.feed().await.map_err(|_| {
+        log::write(log::Event::NoFeed);
+        failed()
+    })?;
     let operator = agent.operator.as_deref();
     let evidence = Attestation { kind: Kind::Snp, report: &attested.report, path: None, operator, feed: &feed };
     let (session, evidence) = attesting.attest(&evidence).map_err(|_| failed())?;

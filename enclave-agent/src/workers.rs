@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::limits::Limits;
+use crate::log::{self, Event};
 
 /// Bytes that are read from a worker at once.
 const READ: usize = 4096;
@@ -132,6 +133,7 @@ async fn keep_ready(
             }
             _ => {
                 drop(place);
+                log::write(Event::NoWorker);
                 sleep(retry).await;
             }
         }
