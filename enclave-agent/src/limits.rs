@@ -56,7 +56,7 @@ impl Limits {
     pub const GUEST: Self = Self {
         sessions: 4096,
         handshake_every: Duration::from_millis(20),
-        handshake_burst: 100,
+        handshake_burst: 40,
         handshake_time: Duration::from_secs(10),
         reports: 32,
         report_time: Duration::from_secs(8),

@@ -135,7 +135,7 @@ fn hesitant() -> Setup {
 fn asking(scene: &Scene) -> Client {
     let mut client = Client::open(scene.address, Shaping::Off).unwrap();
     client.send(&chat("x", "")).unwrap();
-    let (pieces, end) = client.next().unwrap();
+    let (pieces, end) = client.receive().unwrap();
     assert!(pieces == [Piece::Text("so".into())] && end.is_none());
     client
 }
@@ -231,7 +231,7 @@ fn whoever_comes_when_all_workers_are_busy_is_told() {
     drop(first);
     wait_until(|| scene.workers_running.load(Ordering::SeqCst) == 1);
     second.send(&chat("x", "")).unwrap();
-    assert!(second.next().unwrap().0 == [Piece::Text("so".into())]);
+    assert!(second.receive().unwrap().0 == [Piece::Text("so".into())]);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn slow_handshakes_and_idle_sessions_are_ended() {
     let mut slow = scene::dial(scene.address).unwrap();
     assert_eq!(scene::receive(&mut slow).unwrap_err().0, "1002");
     let mut idle = Client::open(scene.address, Shaping::Off).unwrap();
-    assert_eq!(idle.next().err().unwrap().0, "over");
+    assert_eq!(idle.receive().err().unwrap().0, "over");
     assert_eq!(scene::receive(&mut idle.socket).unwrap_err().0, "1000");
 }
 
@@ -363,13 +363,13 @@ fn a_draining_agent_lets_replies_end() {
     let mut idle = Client::open(scene.address, Shaping::Off).unwrap();
     let mut client = asking(&scene);
     scene.stop();
-    assert_eq!(idle.next().err().unwrap().0, "over");
+    assert_eq!(idle.receive().err().unwrap().0, "over");
     assert_eq!(scene::receive(&mut idle.socket).unwrap_err().0, "1001");
     wait_until(|| std::net::TcpStream::connect(scene.address).is_err());
     go_on.send(()).unwrap();
     let (pieces, outcome) = client.rest().unwrap();
     assert_eq!((text(&pieces).as_str(), outcome), (" long", Outcome::Complete));
-    assert_eq!(client.next().err().unwrap().0, "over");
+    assert_eq!(client.receive().err().unwrap().0, "over");
     scene.wait_for_end();
 }
 
@@ -392,7 +392,7 @@ fn paced_replies_are_of_one_size_in_a_series() {
         client.send(&chat(answer, "")).unwrap();
         let (begin, mut slots, mut ended) = (Instant::now(), 0, None);
         while slots < rounded(1) {
-            let (_, end) = client.next().unwrap();
+            let (_, end) = client.receive().unwrap();
             slots += 1;
             ended = ended.or(end);
         }

@@ -131,7 +131,7 @@ impl Client {
     ///
     /// # Errors
     /// When the session is over.
-    pub fn next(&mut self) -> Result<(Vec<Piece>, Option<Outcome>), Broken> {
+    pub fn receive(&mut self) -> Result<(Vec<Piece>, Option<Outcome>), Broken> {
         let message = receive(&mut self.socket)?;
         let received = self.session.receive(&message, self.started.elapsed())?;
         if let Some(message) = received.send {
@@ -161,7 +161,7 @@ impl Client {
     pub fn rest(&mut self) -> Result<(Vec<Piece>, Outcome), Broken> {
         let (mut pieces, mut end) = (Vec::new(), None);
         while end.is_none() || !self.session.is_idle() {
-            let (more, ended) = self.next()?;
+            let (more, ended) = self.receive()?;
             pieces.extend(more);
             end = end.or(ended);
         }

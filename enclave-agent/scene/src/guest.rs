@@ -67,7 +67,7 @@ impl Default for Setup {
             host_data: None,
             report: Arc::new(|report| report),
             answerer: Arc::new(|_| None),
-            worker: Arc::new(|stream| openai::fake::serve(stream)),
+            worker: Arc::new(openai::fake::serve),
             ip_socket: false,
             files: Vec::new(),
         }
