@@ -17,7 +17,7 @@ mod readiness;
 mod server;
 mod session;
 mod socket;
-mod websocket;
+pub mod websocket;
 mod workers;
 
 pub use limits::Limits;

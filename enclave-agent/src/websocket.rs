@@ -8,9 +8,9 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use sha1::{Digest as _, Sha1};
 
 /// What is spoken on it.
-pub(crate) const SUBPROTOCOL: &str = "vitrine.v1";
+pub const SUBPROTOCOL: &str = "vitrine.v1";
 /// Bytes of the largest message from a client.
-pub(crate) const MAX_MESSAGE: usize = channel::shape::LARGEST;
+pub const MAX_MESSAGE: usize = channel::shape::LARGEST;
 /// Bytes of the largest control frame's content (RFC 6455, 5.5).
 const MAX_CONTROL: usize = 125;
 /// Bytes of the longest head of a frame.
@@ -20,17 +20,22 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Opcode {
+pub enum Opcode {
+    /// More of a message.
     Continuation = 0,
+    /// A message, or its beginning.
     Binary = 2,
+    /// The last.
     Close = 8,
+    /// To be answered.
     Ping = 9,
+    /// The answer.
     Pong = 10,
 }
 
 /// What has come.
 #[derive(PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     /// A whole binary message.
     Message(Vec<u8>),
     /// To be answered with the same content.
@@ -44,11 +49,11 @@ pub(crate) enum Event {
 /// What came is not what a client may send here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a frame of a binary message")]
-pub(crate) struct Violation;
+pub struct Violation;
 
 /// Finds messages in what a client sends.
 #[derive(Default)]
-pub(crate) struct Reader {
+pub struct Reader {
     /// The beginning of a frame's head.
     start: Vec<u8>,
     /// The frame that is being received, and its content so far.
@@ -69,7 +74,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Violation`], after which the connection is to be closed.
-    pub(crate) fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Violation> {
+    pub fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Violation> {
         loop {
             let Some((head, content)) = &mut self.frame else {
                 let Some((byte, rest)) = bytes.split_first() else { return Ok(None) };
@@ -153,7 +158,7 @@ impl Head {
 }
 
 /// A frame with all of a message, to a client.
-pub(crate) fn frame(opcode: Opcode, content: &[u8]) -> Vec<u8> {
+pub fn frame(opcode: Opcode, content: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(MAX_HEAD.saturating_add(content.len()));
     frame.push(0x80 | opcode as u8);
     match (u8::try_from(content.len()), u16::try_from(content.len())) {

@@ -1,5 +1,6 @@
 //! Properties of what a guest is sent: by users, by the agent, by a worker, by the simulated processor.
 
+use enclave_agent::websocket::{Event, MAX_MESSAGE, Reader, Violation};
 use openai::{Call, Cutter, Frame, MAX_BODY, MAX_FRAME, Piece, Pieces, Request};
 use simulate_port::{ANSWER, Answer, REQUEST};
 
@@ -15,6 +16,29 @@ pub fn chat_request(bytes: &[u8]) -> bool {
         assert!(stopped);
     }
     true
+}
+
+/// What comes over a WebSocket is the same however it is cut, and no message is longer than it may be.
+pub fn websocket(bytes: &[u8]) -> bool {
+    let read = |size: usize| {
+        let (mut reader, mut events, mut messages) = (Reader::default(), 0, Vec::new());
+        for mut part in bytes.chunks(size) {
+            loop {
+                match reader.next(&mut part) {
+                    Ok(None) => break,
+                    Ok(Some(Event::Message(message))) => messages.push(message),
+                    Ok(Some(_)) => events += 1,
+                    Err(Violation) => return (false, events, messages),
+                }
+            }
+            assert!(part.is_empty());
+        }
+        (true, events, messages)
+    };
+    let (fits, events, messages) = read(bytes.len().max(1));
+    assert!(messages.iter().all(|message| message.len() <= MAX_MESSAGE));
+    assert!(read(1) == (fits, events, messages.clone()));
+    fits && (events > 0 || !messages.is_empty())
 }
 
 /// A call that is accepted is written as it was read; so is a reply, and it is the same however it comes.
@@ -100,6 +124,11 @@ pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
             reply(&[Piece::Text("a".to_owned()), Piece::Failed(openai::Failure::Engine)]),
         ],
         "chat_request" => vec![body.to_vec()],
+        // A message in two frames with a ping between them, and one whose length has two bytes.
+        "websocket" => vec![
+            b"\x02\x82\x01\x02\x03\x04hi\x89\x80\x01\x02\x03\x04\x80\x81\x01\x02\x03\x04!".to_vec(),
+            [&b"\x82\xfe\0\x80\x01\x02\x03\x04"[..], &[9; 128]].concat(),
+        ],
         "worker_frame" => vec![
             frame(Frame::Text("n\u{e9}e \u{1f600}".to_owned())),
             frame(Frame::Done(openai::Finish::Length, usage)),

@@ -7,7 +7,7 @@
 mod guest;
 mod log;
 
-pub use guest::{call, chat_request, helper_message, port_frame, processor_message, worker_frame};
+pub use guest::{call, chat_request, helper_message, port_frame, processor_message, websocket, worker_frame};
 pub use log::{
     log_checkpoint, log_feed, log_monitor, log_note, log_policy, log_proof, log_request, log_rules, log_tile,
 };
@@ -59,7 +59,7 @@ pub use session::{
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 49] = [
+pub const PROPERTIES: [(&str, Property); 50] = [
     ("call", call),
     ("chat_request", chat_request),
     ("cmdline", cmdline),
@@ -108,6 +108,7 @@ pub const PROPERTIES: [(&str, Property); 49] = [
     ("statement", statement),
     ("tar", tar),
     ("tdx_quote", tdx_quote),
+    ("websocket", websocket),
     ("worker_frame", worker_frame),
 ];
 

@@ -42,9 +42,8 @@ fn samples(name: &str) -> Vec<Vec<u8>> {
         paths.iter().map(|path| read(path)).collect()
     };
     match name {
-        "call" | "chat_request" | "helper_message" | "port_frame" | "processor_message" | "worker_frame" => {
-            crate::guest::samples(name)
-        }
+        "call" | "chat_request" | "helper_message" | "port_frame" | "processor_message" | "websocket"
+        | "worker_frame" => crate::guest::samples(name),
         "cmdline" => vec![command_line()],
         "cpio" => vec![initrd()],
         "disk" => vec![partitioned()],
@@ -217,5 +216,5 @@ survive!(
     log_feed log_monitor log_note log_policy log_proof log_request log_rules log_tile manifest operator_document ovmf policy
     port_frame processor_message rekor_answer rekor_config request session_evidence session_feed session_m1 session_m2
     session_m3 session_message session_receipt session_statement sigstore_bundle snp_certificate snp_crl snp_report
-    statement tar tdx_quote worker_frame
+    statement tar tdx_quote websocket worker_frame
 );

@@ -1,0 +1,3 @@
+//! See `fuzz::websocket`.
+#![cfg_attr(fuzzing, no_main)]
+fuzz::target!(fuzz::websocket);
