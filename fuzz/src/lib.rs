@@ -51,8 +51,8 @@ mod session;
 
 pub use releases::{dsse, fleet, key_file, rekor_answer, rekor_config, sigstore_bundle, statement};
 pub use session::{
-    operator_document, session_evidence, session_feed, session_m1, session_m2, session_m3, session_message,
-    session_receipt, session_statement,
+    operator_document, session_binding, session_evidence, session_feed, session_m1, session_m2, session_m3,
+    session_message, session_receipt, session_statement,
 };
 
 /// A parser's property.
@@ -93,6 +93,7 @@ pub const PROPERTIES: [(&str, Property); 50] = [
     ("rekor_answer", rekor_answer),
     ("rekor_config", rekor_config),
     ("request", request),
+    ("session_binding", session_binding),
     ("session_evidence", session_evidence),
     ("session_feed", session_feed),
     ("session_m1", session_m1),
@@ -243,7 +244,7 @@ fn chain_findings(chain: &Chain<'_>) -> Vec<Finding> {
     let mut report = [0; REPORT_BYTES];
     report[0] = 3;
     let report = Report::parse(&report).expect("a report of version 3");
-    let demands = Demands { missing_crl: Permit::Refused, masked_chip: Permit::Refused };
+    let demands = Demands { missing_crl: Permit::Refused, crl_max_age: Demand::Is(0), masked_chip: Permit::Refused };
     let (found, endorsement) = examine(chain, &report, &Roots::amd(), &demands, Time(0));
     assert!(found.iter().map(|finding| finding.rule).eq(RULES));
     assert_eq!(endorsement, None);

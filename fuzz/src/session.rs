@@ -1,11 +1,11 @@
 //! Properties of the attested session: what either side makes of bytes that are not what the other would send.
 
 use channel::client::{Connected, Hello};
-use channel::evidence::{Attestation, Evidence, Kind};
+use channel::evidence::{Attestation, Evidence, Kind, MAX_BINDING, report_data};
 use channel::receipt::{MAX_RECEIPT, Receipt};
 use channel::record::Message;
 use channel::server::{self, About, Attesting, Identity};
-use channel::{Error, KeyStatement, M2, M3, Operator, Seed, Shaping, feed};
+use channel::{Binding, Error, KeyStatement, M2, M3, Operator, Seed, Shaping, feed};
 use core::time::Duration;
 use measure::Sha256;
 use std::sync::LazyLock;
@@ -80,6 +80,17 @@ pub fn session_statement(bytes: &[u8]) -> bool {
     true
 }
 
+/// What ties a report to a session has the statement in it, and a value that follows from all of it.
+pub fn session_binding(bytes: &[u8]) -> bool {
+    let Ok(binding) = Binding::parse(bytes) else { return false };
+    assert!(bytes.len() <= MAX_BINDING);
+    let statement = binding.statement.to_bytes().expect("what was read can be written");
+    assert!(bytes.windows(statement.len()).any(|window| window == statement));
+    let plain = report_data(&binding.handshake, &Sha256::of(&statement));
+    assert_eq!(plain == binding.report_data, bytes.ends_with(&[0x80]) && bytes.len() < statement.len() + 64);
+    true
+}
+
 /// A feed that is accepted is written as it was read.
 pub fn session_feed(bytes: &[u8]) -> bool {
     let Ok(parts) = feed::decode(bytes) else { return false };
@@ -142,6 +153,16 @@ pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
                 attestation.plaintext(&statement.to_bytes().expect("a statement")).expect("evidence")
             };
             vec![attest(None), attest(paths.first())]
+        }
+        "session_binding" => {
+            let session = attesting().expect("a session").report_data();
+            let (_, paths) = channel::batch::batch(&[session]).expect("a batch");
+            let binding = |path| {
+                let attestation = Attestation { kind: Kind::Snp, report: b"report", path, operator: None, feed: b"" };
+                let plaintext = attestation.plaintext(GUEST.statement()).expect("evidence");
+                Evidence::parse(&plaintext, &HANDSHAKE).expect("evidence").session
+            };
+            vec![binding(None), binding(paths.first())]
         }
         "session_message" => {
             let end = [&[2, 0, 41, 0][..], &[7; 40]].concat();

@@ -214,7 +214,7 @@ macro_rules! survive {
 survive!(
     call chat_request cmdline cpio deb disk dsse erofs evidence_bundle fleet helper_message inspect key_file listing lock log_checkpoint
     log_feed log_monitor log_note log_policy log_proof log_request log_rules log_tile manifest operator_document ovmf policy
-    port_frame processor_message rekor_answer rekor_config request session_evidence session_feed session_m1 session_m2
+    port_frame processor_message rekor_answer rekor_config request session_binding session_evidence session_feed session_m1 session_m2
     session_m3 session_message session_receipt session_statement sigstore_bundle snp_certificate snp_crl snp_report
     statement tar tdx_quote websocket worker_frame
 );

@@ -7,7 +7,7 @@ use crate::report;
 use anyhow::{Context as _, bail};
 use measure::appraise::{Outcome, Time};
 use measure::digest::Hex;
-use measure::snp::appraise::Permit;
+use measure::snp::appraise::{Demand, Permit};
 use measure::snp::chain::{Chain, Demands, Roots, examine};
 use measure::snp::product::{Product, TcbVersion};
 use measure::snp::report::{Report, SigningKey};
@@ -128,7 +128,7 @@ impl Answers {
 fn vouched_for(evidence: &SnpEvidence, report: &Report<'_>, roots: &Roots, now: Time) -> anyhow::Result<()> {
     let SnpEvidence { leaf, ask, ark, crl, .. } = evidence;
     let chain = Chain { ark: ark.as_deref(), ask: ask.as_deref(), leaf: leaf.as_deref(), crl: crl.as_deref() };
-    let demands = Demands { missing_crl: Permit::Refused, masked_chip: Permit::Accepted };
+    let demands = Demands { missing_crl: Permit::Refused, crl_max_age: Demand::Any, masked_chip: Permit::Accepted };
     let (findings, _) = examine(&chain, report, roots, &demands, now);
     let failed = findings.iter().find(|found| found.outcome == Outcome::Failed && found.rule.id != "snp.signature");
     match failed {

@@ -43,6 +43,7 @@ impl Scene {
         let now = Time(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
         let mut policy: Table = include_str!("../../../policies/strict.toml").parse().unwrap();
         policy["simulated"] = "accepted".into();
+        policy["snp"]["crl-max-age"] = "any".into();
         policy["release"] = simulate::log::policy().into();
         policy["snp"]["host-data"] = "operator".into();
         policy["operator"] = operator();

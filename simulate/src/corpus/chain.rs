@@ -529,6 +529,9 @@ fn revocation(list: &mut List) {
     list.fails(BASE, "crl-for-ever", rule, "revocation list: it does not say when the next one is due", |scene| {
         scene.crl.next_update = vec![];
     });
+    list.fails(BASE, "crl-aged", "snp.chain.crl.age", "revocation list: older than the policy allows", |scene| {
+        scene.crl.this_update = der::utc_time("251230000000Z");
+    });
     let rule = "snp.chain.crl.extensions";
     list.fails(BASE, "crl-critical-extension", rule, "revocation list: an unknown extension is critical", |scene| {
         scene.crl.extensions.push(unknown(true));

@@ -64,9 +64,9 @@ pub(super) fn cases() -> Vec<Scene> {
                 scene.demand("snp.migration-agent", "\"accepted\"");
                 scene.report.report_id_ma = [0x3c; 32];
             }),
-            variant("platform-bit-6", "bit 6 of PLATFORM_INFO, which has no meaning, is set and accepted", &|scene| {
+            variant("platform-bit-8", "bit 8 of PLATFORM_INFO, which has no meaning, is set and accepted", &|scene| {
                 scene.demand_of_product("platform.unknown", "\"accepted\"");
-                scene.report.platform_info |= 1 << 6;
+                scene.report.platform_info |= 1 << 8;
             }),
             variant("no-list", "there is no revocation list, and none is asked for", &|scene| {
                 scene.demand("snp.missing-crl", "\"accepted\"");
@@ -171,13 +171,14 @@ pub(super) const POLICY_BITS: [(u32, &str, bool); 9] = [
     (24, "ciphertext-hiding", true),
     (25, "page-swap-disabled", true),
 ];
-pub(super) const PLATFORM_BITS: [(u32, &str, bool); 7] = [
+pub(super) const PLATFORM_BITS: [(u32, &str, bool); 8] = [
     (0, "smt", false),
     (1, "tsme", false),
     (2, "ecc", true),
     (3, "rapl-disabled", true),
     (4, "ciphertext-hiding", true),
     (5, "alias-check-complete", true),
+    (6, "iommu-write-safe", false),
     (7, "tio", false),
 ];
 

@@ -193,7 +193,7 @@ fn platform(list: &mut List) {
         let opposite = "turin-v5-vcek-opposite-bits";
         list.fails(opposite, &name, &rule, says(!set), move |scene| scene.report.platform_info ^= 1 << bit);
     }
-    for bit in [6, 8, 63] {
+    for bit in [8, 63] {
         let says = format!("bit {bit} of PLATFORM_INFO, which has no meaning, is set");
         list.fails("turin-v5-vcek", format!("platform-bit-{bit}"), "snp.platform.unknown-bits", says, move |scene| {
             scene.report.platform_info |= 1 << bit;

@@ -15,7 +15,7 @@ use std::num::NonZeroUsize;
 /// Most of anything that is counted: keys that must sign, rebuilders that must agree.
 const MAX_QUORUM: u32 = 64;
 /// Longest age, in seconds: a hundred years.
-const MAX_AGE: u64 = 100 * 366 * 86_400;
+pub(super) const MAX_AGE: u64 = 100 * 366 * 86_400;
 
 /// What a key looks like.
 const KEY: &str = "an Ed25519 public key in 64 lowercase hexadecimal digits";

@@ -1,6 +1,7 @@
 //! `[snp]`: what is demanded of SEV-SNP reports.
 
 use super::read::{PolicyError, Table, Value};
+use super::release::MAX_AGE;
 use super::{bit, demand, demand_or_release, permit};
 use measure::Digest;
 use measure::snp::LaunchDigest;
@@ -40,6 +41,7 @@ pub(super) fn read(value: Value<'_>) -> Result<SnpPolicy, PolicyError> {
         };
         let requirements = Requirements {
             missing_crl: permit(snp.take("missing-crl")?)?,
+            crl_max_age: demand(snp.take("crl-max-age")?, |value| value.number(0, MAX_AGE))?,
             signing_key: signing_keys(snp.take("vlek-providers")?)?,
             chips,
             provisional_firmware: permit(snp.take("provisional-firmware")?)?,
@@ -143,6 +145,7 @@ fn platform_bits(bits: &mut Table<'_>) -> Result<PlatformBits, PolicyError> {
         rapl_disabled: bit(bits.take("rapl-disabled")?)?,
         ciphertext_hiding: bit(bits.take("ciphertext-hiding")?)?,
         alias_check_complete: bit(bits.take("alias-check-complete")?)?,
+        iommu_write_safe: bit(bits.take("iommu-write-safe")?)?,
         tio: bit(bits.take("tio")?)?,
         unknown: permit(bits.take("unknown")?)?,
     })

@@ -78,6 +78,7 @@ fn milan(report: &[u8]) -> Requirements {
             ciphertext_hiding: BitDemand::Any,
             // Reports of version 2 cannot say.
             alias_check_complete: BitDemand::Any,
+            iommu_write_safe: BitDemand::Any,
             tio: BitDemand::Any,
             unknown: Permit::Refused,
         },
@@ -90,6 +91,7 @@ fn milan(report: &[u8]) -> Requirements {
     Requirements {
         products: Products { milan: Terms::Accepted(Box::new(terms)), genoa: Terms::Refused, turin: Terms::Refused },
         missing_crl: Permit::Accepted,
+        crl_max_age: Demand::Any,
         signing_key: SigningKeys::VcekOnly,
         chips: Chips { masked: Permit::Refused, allowed: Demand::Is([report.chip_id()].into()), denied: [].into() },
         provisional_firmware: Permit::Accepted,

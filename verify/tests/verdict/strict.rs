@@ -44,7 +44,7 @@ fn each_weakness_is_refused_by_its_rule() {
     let tcb = |tcb: Tcb| Processor { tcb, ..genoa.clone() };
     let floors = ["snp.tcb.reported-floor", "snp.tcb.launch-floor"];
     let mitigations = ["snp.tcb.launch-mitigations", "snp.tcb.current-mitigations"];
-    let cases: [(Processor, &[&str]); 22] = [
+    let cases: [(Processor, &[&str]); 23] = [
         (best(Product::Milan), &["snp.report.product-accepted"]),
         (
             Processor { leaf: Leaf::Vlek, ..genoa.clone() },
@@ -58,7 +58,8 @@ fn each_weakness_is_refused_by_its_rule() {
         (platform(1 << 0), &["snp.platform.smt"]),
         (platform(1 << 2), &["snp.platform.ecc"]),
         (platform(1 << 5), &["snp.platform.alias-check"]),
-        (platform(1 << 6), &["snp.platform.unknown-bits"]),
+        (platform(1 << 6), &["snp.platform.iommu-write-safe"]),
+        (platform(1 << 8), &["snp.platform.unknown-bits"]),
         (platform(1 << 7), &["snp.platform.tio"]),
         (tcb(Tcb { bootloader: 11, ..genoa.tcb }), &floors),
         (tcb(Tcb { snp: 27, ..genoa.tcb }), &floors),

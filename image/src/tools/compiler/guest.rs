@@ -10,12 +10,7 @@ pub const GUEST: Programs = Programs {
         Package { directory: "enclave-agent/init", name: "init", binary: "init" },
     ],
     // What the feature `appraise` of `measure` compiles: a changed rule does not compile the guest again.
-    left_out: &[
-        "measure/src/appraise",
-        "measure/src/snp/appraise",
-        "measure/src/snp/chain",
-        "measure/src/tdx",
-    ],
+    left_out: &["measure/src/appraise", "measure/src/snp/appraise", "measure/src/snp/chain", "measure/src/tdx"],
     flags: &["-Ctarget-cpu=x86-64-v2"],
     profile: r#"
 codegen-units = 1

@@ -66,7 +66,11 @@ pub struct Facts<'a> {
 /// Judges evidence at the time `now`.
 pub fn appraise<'a>(evidence: &Evidence<'a>, roots: &Roots, requirements: &Requirements, now: Time) -> Appraisal<'a> {
     let parsed = Report::parse(evidence.report);
-    let demands = chain::Demands { missing_crl: requirements.missing_crl, masked_chip: requirements.chips.masked };
+    let demands = chain::Demands {
+        missing_crl: requirements.missing_crl,
+        crl_max_age: requirements.crl_max_age.clone(),
+        masked_chip: requirements.chips.masked,
+    };
     let (signed, endorsement) = match &parsed {
         Ok(report) => chain::examine(&evidence.chain, report, roots, &demands, now),
         Err(error) => (chain::RULES.map(|rule| Finding::waits_for(rule, form::broken(*error))).into(), None),

@@ -23,6 +23,9 @@ pub(super) const CHECKS: &[Check] = &[
         bit(rule, case, PlatformInfo::CIPHERTEXT_HIDING, |bits| bits.ciphertext_hiding)
     }),
     check("snp.platform.alias-check", "memory was checked for aliases or not, as demanded", alias_check),
+    check("snp.platform.iommu-write-safe", "bit 6, that the IOMMU's writes are safe, is as demanded", |rule, case| {
+        bit(rule, case, PlatformInfo::IOMMU_WRITE_SAFE, |bits| bits.iommu_write_safe)
+    }),
     check("snp.platform.tio", "trusted input and output is on or off, as demanded", |rule, case| {
         bit(rule, case, PlatformInfo::TIO, |bits| bits.tio)
     }),

@@ -14,6 +14,8 @@ pub struct Requirements {
     pub products: Products,
     /// Whether a chain without the root's list of revoked certificates is accepted. A list that is there always counts.
     pub missing_crl: Permit,
+    /// How long ago that list may be from, in seconds; until when it is in force it says itself.
+    pub crl_max_age: Demand<u64>,
     /// Which kind of key may sign.
     pub signing_key: SigningKeys,
     /// Which chips.
@@ -116,9 +118,11 @@ pub struct PlatformBits {
     pub ciphertext_hiding: BitDemand,
     /// Bit 5: memory was checked for aliases. Reports of version 2 cannot say.
     pub alias_check_complete: BitDemand,
+    /// Bit 6: writes of the IOMMU are safe, by the name that other verifiers have for it.
+    pub iommu_write_safe: BitDemand,
     /// Bit 7: trusted input and output is on.
     pub tio: BitDemand,
-    /// Bits without a known meaning. Real Turin processors set bit 6.
+    /// Bits without a known meaning.
     pub unknown: Permit,
 }
 

@@ -131,7 +131,7 @@ fn what_is_not_performed_says_whether_it_is_needed() {
         ),
         (false, &["snp.platform.unknown-bits"], |world| {
             world.terms().platform.unknown = Permit::Accepted;
-            flip(world, 0x40, 1 << 6);
+            flip(world, 0x41, 1 << 0);
         }),
         (false, &["snp.tcb.provisional", "snp.tcb.firmware-committed"], |world| {
             world.requirements.provisional_firmware = Permit::Accepted;
@@ -211,9 +211,9 @@ fn findings_say_what_a_reader_has_to_know() {
             "snp.platform.unknown-bits",
             |world| {
                 world.terms().platform.unknown = Permit::Accepted;
-                flip(world, 0x40, 1 << 6);
+                flip(world, 0x41, 1 << 0);
             },
-            ["0x40", "", "the meaning of bits 6 is unknown; the policy accepts it"],
+            ["0x100", "", "the meaning of bits 8 is unknown; the policy accepts it"],
         ),
         (
             "snp.report.product",

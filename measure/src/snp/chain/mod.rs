@@ -17,7 +17,7 @@ pub use roots::{Origin, Root, Roots};
 pub use rules::RULES;
 pub use x509::{MAX_CERTIFICATE, MAX_CRL};
 
-use crate::appraise::{Finding, Outcome, Permit, Time};
+use crate::appraise::{Demand, Finding, Outcome, Permit, Time};
 use crate::digest::Sha384;
 use crate::snp::product::{Product, TcbVersion};
 use crate::snp::report::{ChipId, Report};
@@ -41,10 +41,12 @@ pub struct Chain<'a> {
 }
 
 /// What the policy has to say of chains. There is no default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demands {
     /// Whether a chain without a revocation list is accepted. One that is there counts in any case.
     pub missing_crl: Permit,
+    /// How long ago the list may be from, in seconds.
+    pub crl_max_age: Demand<u64>,
     /// Whether a report whose chip id is masked is accepted under a VCEK.
     pub masked_chip: Permit,
 }

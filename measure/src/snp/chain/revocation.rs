@@ -8,8 +8,8 @@ use super::x509::{self, Crl};
 use super::{Demands, Root};
 use crate::appraise::{Finding, Permit, Rule, Time};
 
-const RULES: [Rule; 8] =
-    [CRL_DER, CRL_ALGORITHM, CRL_SIGNATURE, CRL_ISSUER, CRL_DATES, CRL_EXTENSIONS, CRL_ASK, CRL_LEAF];
+const RULES: [Rule; 9] =
+    [CRL_DER, CRL_ALGORITHM, CRL_SIGNATURE, CRL_ISSUER, CRL_DATES, CRL_AGE, CRL_EXTENSIONS, CRL_ASK, CRL_LEAF];
 
 /// All of them.
 pub(super) fn examine(
@@ -38,6 +38,18 @@ pub(super) fn examine(
                 let observed = format!("{}, without an end", crl.this_update);
                 Finding::failed(CRL_DATES, observed, now.to_string(), "it does not say when the next list is due")
             }
+        }),
+        when(CRL_AGE, crl(), |crl| {
+            demands.crl_max_age.finding(CRL_AGE, crl.this_update.to_string(), |most, observed| {
+                let holds = now.0.saturating_sub(crl.this_update.0) <= *most;
+                Finding::of(
+                    CRL_AGE,
+                    holds,
+                    observed,
+                    format!("at most {most} s ago"),
+                    "there must be a newer one by now",
+                )
+            })
         }),
         when(CRL_EXTENSIONS, crl(), |crl| match certified::list(&crl.extensions) {
             Ok(()) => Finding::passed(CRL_EXTENSIONS, "", ""),

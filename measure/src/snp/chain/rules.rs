@@ -69,6 +69,7 @@ pub(super) const CRL_ALGORITHM: Rule = rule(
 pub(super) const CRL_SIGNATURE: Rule = rule("snp.chain.crl.signature", "the revocation list is signed by the ARK");
 pub(super) const CRL_ISSUER: Rule = rule("snp.chain.crl.issuer", "the revocation list names the ARK as its issuer");
 pub(super) const CRL_DATES: Rule = rule("snp.chain.crl.dates", "the revocation list is in force now");
+pub(super) const CRL_AGE: Rule = rule("snp.chain.crl.age", "the revocation list is not too old");
 pub(super) const CRL_EXTENSIONS: Rule =
     rule("snp.chain.crl.extensions", "no extension narrows what the revocation list says");
 pub(super) const CRL_ASK: Rule = rule("snp.chain.crl.ask", "the ASK is not revoked");
@@ -85,7 +86,7 @@ pub(super) const REPORT_SIGNING_KEY: Rule =
 pub(super) const REPORT_CHIP_MASKED: Rule = rule("snp.identity.chip-masked", "the report says which chip it is from");
 
 /// Every rule of [`super::examine`], in the order of its findings.
-pub const RULES: [Rule; 38] = [
+pub const RULES: [Rule; 39] = [
     ARK.der,
     ARK.algorithm,
     ARK.key,
@@ -118,6 +119,7 @@ pub const RULES: [Rule; 38] = [
     CRL_SIGNATURE,
     CRL_ISSUER,
     CRL_DATES,
+    CRL_AGE,
     CRL_EXTENSIONS,
     CRL_ASK,
     CRL_LEAF,

@@ -91,10 +91,13 @@ impl PlatformInfo {
     pub const CIPHERTEXT_HIDING: u64 = 1 << 4;
     /// Since the last reset the firmware looked for aliased memory and found none.
     pub const ALIAS_CHECK_COMPLETE: u64 = 1 << 5;
+    /// The IOMMU's writes cannot get behind the protection of memory (AMD-SB-3016). The bit is reserved in revision 1.58 and
+    /// set by real Turin processors; other verifiers call it IOMMU_WRITE_SAFE, and that is all we know of it.
+    pub const IOMMU_WRITE_SAFE: u64 = 1 << 6;
     /// Trusted input and output is on.
     pub const TIO: u64 = 1 << 7;
-    /// Bits that have a meaning. Bit 6 has none in AMD's documents, yet processors set it.
-    pub const KNOWN: u64 = 0b1011_1111;
+    /// Bits that have a meaning.
+    pub const KNOWN: u64 = 0xff;
 }
 
 impl KeyInfo {

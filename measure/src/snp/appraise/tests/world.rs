@@ -129,6 +129,7 @@ pub(super) fn requirements() -> Requirements {
             rapl_disabled: Require,
             ciphertext_hiding: Require,
             alias_check_complete: Require,
+            iommu_write_safe: Forbid,
             tio: Forbid,
             unknown: Permit::Refused,
         },
@@ -141,6 +142,7 @@ pub(super) fn requirements() -> Requirements {
     Requirements {
         products: Products { milan: Terms::Refused, genoa: Terms::Refused, turin: Terms::Accepted(Box::new(terms)) },
         missing_crl: Permit::Refused,
+        crl_max_age: Demand::Is(0),
         signing_key: SigningKeys::VcekOnly,
         chips: Chips {
             masked: Permit::Refused,
