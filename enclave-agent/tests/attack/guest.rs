@@ -4,6 +4,7 @@ use crate::peer::{Line, Peer, relay};
 use crate::{PATIENCE, canary};
 use channel::{MAX_REQUESTS, Shaping};
 use enclave_agent::Limits;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use scene::Setup;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -15,6 +16,9 @@ use std::time::Duration;
 
 /// Says to the process which guest it is.
 const KIND: &str = "VITRINE_TEST_GUEST";
+
+/// Open files of a process, as of `enclave-agent.service`.
+const FILES: u64 = 8192;
 
 /// An agent that serves.
 pub(crate) struct Guest {
@@ -30,6 +34,10 @@ impl Guest {
     /// Starts the one of this kind.
     #[expect(clippy::disallowed_methods, reason = "the agent under attack is a process of its own")]
     pub(crate) fn start(kind: &str) -> Self {
+        // Very many sessions are as many files, here and there.
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert!(most >= FILES, "expected at least {FILES} open files to be allowed, found {most}");
+        setrlimit(Resource::RLIMIT_NOFILE, FILES, most).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "guest::serve", "--ignored", "--nocapture"]).env(KIND, kind);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
