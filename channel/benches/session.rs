@@ -3,10 +3,11 @@
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
-use channel::client::Hello;
+use channel::client::{Hello, Verified};
 use channel::evidence::{Attestation, Kind};
-use channel::server::{self, About, Identity};
-use channel::{Seed, Shaping};
+use channel::server::{self, About, Identity, Session};
+use channel::shape::LARGEST;
+use channel::{Outcome, Seed, Shaping};
 use core::time::Duration;
 use std::hint::black_box;
 use std::time::Instant;
@@ -26,9 +27,10 @@ fn main() {
     }
     let about = About { boot_id: [1; 16], epoch: 0, models: [].into(), operator: None };
     let guest = Identity::new(Seed::new([1; 32]), about).expect("keys");
-    println!("server client seal-256 evidence snow-server snow-client snow-seal-256");
+    println!("server client seal-256 evidence seal-16384 snow-server snow-client snow-seal-256 snow-seal-16384");
+    let mut bulk = established(&guest);
     for round in 0..WARM_UP + ROUNDS {
-        let times = ours(&guest).into_iter().chain(snows());
+        let times = ours(&guest).into_iter().chain([large(&mut bulk)]).chain(snows());
         let line: Vec<_> = times.map(|time| time.as_nanos().to_string()).collect();
         if round >= WARM_UP {
             println!("{}", line.join(" "));
@@ -68,9 +70,41 @@ fn ours(guest: &Identity) -> [Duration; 4] {
     [server, client, seal / MESSAGES, evidence]
 }
 
+/// A session without shaping.
+fn established(guest: &Identity) -> (Verified<()>, Session) {
+    let (hello, m1) = Hello::new(Seed::new([2; 32]), Shaping::Off).expect("a handshake");
+    let (answer, m2) = server::Hello::answer(guest, Seed::new([3; 32]), &m1).expect("m1");
+    let (connected, m3) = hello.finish(&m2, Duration::ZERO).expect("m2");
+    let attesting = answer.finish(&m3, Duration::ZERO).expect("m3");
+    let (session, message) = attesting.attest(&EMPTY).expect("evidence");
+    let unverified = connected.evidence(&message).expect("evidence");
+    (unverified.judge(|_| Ok::<(), ()>(())).expect("a verdict"), session)
+}
+
+/// The server's time for one of the largest messages.
+fn large((client, server): &mut (Verified<()>, Session)) -> Duration {
+    let mut seal = Duration::ZERO;
+    for message in client.request(b"request", Duration::ZERO).expect("a request") {
+        server.receive(&message, Duration::ZERO).expect("a request");
+    }
+    let text = [b'x'; LARGEST - 19];
+    for _ in 0..MESSAGES {
+        let message = timed(&mut seal, || {
+            server.write(&text, Duration::ZERO).expect("a reply");
+            server.poll(Duration::ZERO).expect("a message").expect("a message")
+        });
+        assert_eq!(message.len(), LARGEST);
+        client.receive(&message, Duration::ZERO).expect("a reply");
+    }
+    server.finish(Outcome::Complete, Duration::ZERO).expect("a reply");
+    let end = server.poll(Duration::ZERO).expect("an end").expect("an end");
+    client.receive(&end, Duration::ZERO).expect("an end");
+    seal / MESSAGES
+}
+
 /// The same for `Noise_NX_25519_ChaChaPoly_SHA256`.
-fn snows() -> [Duration; 3] {
-    let [mut server, mut client, mut seal] = [Duration::ZERO; 3];
+fn snows() -> [Duration; 4] {
+    let [mut server, mut client, mut seal, mut large] = [Duration::ZERO; 4];
     let builder = || snow::Builder::new("Noise_NX_25519_ChaChaPoly_SHA256".parse().expect("a pattern"));
     let (mut wire, mut payload) = ([0; 512], [0; 512]);
     let mut initiator = timed(&mut client, || builder().build_initiator().expect("a handshake"));
@@ -88,5 +122,9 @@ fn snows() -> [Duration; 3] {
     for _ in 0..MESSAGES {
         timed(&mut seal, || responder.write_message(&[b'x'; 240], &mut wire).expect("a message"));
     }
-    [server, client, seal / MESSAGES]
+    let mut wire = [0; LARGEST];
+    for _ in 0..MESSAGES {
+        timed(&mut large, || responder.write_message(&[b'x'; LARGEST - 16], &mut wire).expect("a message"));
+    }
+    [server, client, seal / MESSAGES, large / MESSAGES]
 }

@@ -4,6 +4,7 @@ mod boots;
 mod builds;
 mod logs;
 mod programs;
+mod sessions;
 mod sizes;
 mod times;
 
@@ -30,6 +31,7 @@ use crate::workspace;
 const DOCUMENT: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- written by `cargo xtask bench --write` -->\n";
 const BEGIN_LOGS: &str = "<!-- written by `cargo xtask bench --logs --write` -->\n";
+const BEGIN_SESSIONS: &str = "<!-- written by `cargo xtask bench --sessions --write` -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// The build that is measured, in the working directory; not at its top, which is locked and so is what holds `dist/`.
@@ -44,6 +46,9 @@ pub(crate) struct Flags {
     /// Only the figures of the transparency log, which need no build but the programs of docs/interop.md.
     #[arg(long)]
     logs: bool,
+    /// Only the figures of sessions and answers, which need no build but compile llama.cpp: with g++, cmake and libclang.
+    #[arg(long, conflicts_with = "logs")]
+    sessions: bool,
 }
 
 /// One figure: what was seen, what it is compared with, and what is expected.
@@ -77,10 +82,14 @@ struct Bench {
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     ensure!(!cfg!(debug_assertions), "a debug build measures nothing of interest; run `cargo xtask bench`");
     let machine = machine()?;
-    if flags.logs {
-        let rows = logs::rows(&workspace::cache()?)?;
+    if flags.logs || flags.sessions {
+        let (root, cache) = (workspace::root()?, workspace::cache()?);
+        let (begin, rows) = match flags.logs {
+            true => (BEGIN_LOGS, logs::rows(&cache)?),
+            false => (BEGIN_SESSIONS, sessions::rows(&root, &cache)?),
+        };
         let text = format!("\n{machine}\n\n{}\n", table(&rows));
-        write(flags, &workspace::root()?, BEGIN_LOGS, &text)?;
+        write(flags, &root, begin, &text)?;
         let payload = serde_json::json!({ "machine": machine, "figures": rows });
         return Ok(Answer { yes: true, reason: "measured".into(), text, payload });
     }
@@ -255,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_document_has_the_markers() {
-        for begin in [BEGIN, BEGIN_LOGS] {
+        for begin in [BEGIN, BEGIN_LOGS, BEGIN_SESSIONS] {
             assert!(replaced(include_str!("../../docs/benchmarks.md"), begin, "").is_ok());
         }
     }

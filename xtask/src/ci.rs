@@ -88,11 +88,12 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         cargo(&root, ["test", "--quiet", "--locked", "--package", "verify", "--test", "corpus", flag, feature])
     })?;
     sections.run("openai", || {
+        cargo(&root, ["build", "--quiet", "--locked", "--package", "scene", "--example", "guest"])?;
         // Ends what hangs.
         let mut command = program("timeout", &root);
         command.args(["--verbose", OPENAI_TIME, "cargo", "test", "--quiet", "--locked", "--package", "client"]);
         command.args(["--features", "simulated-hardware", "--test", "cli", "--", "--ignored", "other_clients"]);
-        command.env("VITRINE_OPENAI", &openai);
+        command.env("VITRINE_OPENAI", &openai).env("VITRINE_GUEST", root.join("target/debug/examples/guest"));
         succeed(command)
     })?;
     sections.run("fuzz properties", || {

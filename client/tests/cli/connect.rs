@@ -5,7 +5,6 @@ use super::{Ran, committed, run, vitrine};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -16,10 +15,9 @@ const FLAG: &str = "--dangerously-accept-simulated-hardware";
 /// What nobody but the guest may see.
 const QUESTION: &str = "what the canary says";
 
-/// `connect` with a guest, by a policy that accepts it.
-fn connect(guest: &Running, dir: &Path, more: &[&str]) -> Command {
-    write_policy(&dir.join("policy"));
-    let mut command = vitrine(["connect", &guest.url, "--policy", "policy", FLAG]);
+/// `connect` with the guest at `url`, by the policy in `dir`.
+fn connect(url: &str, dir: &Path, more: &[&str]) -> Command {
+    let mut command = vitrine(["connect", url, "--policy", "policy", FLAG]);
     command
         .args(if more.contains(&"--shaping") { &[][..] } else { &["--shaping", "off"] })
         .args(more)
@@ -35,20 +33,24 @@ struct Endpoint {
     /// `http://ADDRESS/v1` and the token.
     url: String,
     key: String,
-    _dir: tempfile::TempDir,
 }
 
 impl Endpoint {
     fn start(guest: &Running, more: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = connect(guest, dir.path(), more).spawn().unwrap();
+        write_policy(&dir.path().join("policy"));
+        Self::begin(&guest.url, dir.path(), more)
+    }
+
+    fn begin(guest: &str, dir: &Path, more: &[&str]) -> Self {
+        let mut child = connect(guest, dir, more).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
         let [url, key] = ["export OPENAI_BASE_URL=", "export OPENAI_API_KEY="].map(|name| {
             let line = lines.next().expect("two lines").unwrap();
             line.strip_prefix(name).unwrap_or_else(|| panic!("{line}")).to_owned()
         });
         drop(lines);
-        Self { child, url, key, _dir: dir }
+        Self { child, url, key }
     }
 
     fn address(&self) -> &str {
@@ -142,9 +144,10 @@ fn a_client_gets_the_guests_answers_after_the_verdict() {
 #[test]
 fn a_guest_that_is_refused_is_not_served() {
     let dir = tempfile::tempdir().unwrap();
+    write_policy(&dir.path().join("policy"));
     for json in [false, true] {
         let guest = Guest { fault: Fault::Report, ..Guest::good() }.start(1);
-        let ran = run(&mut connect(&guest, dir.path(), if json { &["--json"] } else { &[] }));
+        let ran = run(&mut connect(&guest.url, dir.path(), if json { &["--json"] } else { &[] }));
         assert_eq!(ran.code, Some(1), "{}", ran.stderr);
         assert!(ran.stderr.lines().last().unwrap().contains("[snp.identity.report-data]"), "{}", ran.stderr);
         match json {
@@ -154,9 +157,8 @@ fn a_guest_that_is_refused_is_not_served() {
         }
         assert!(guest.next().is_empty());
     }
-    fs::write(dir.path().join("token"), "a-token-that-nobody-guesses\n").unwrap();
     let guest = Guest::good().start(1);
-    let ran = run(&mut connect(&guest, dir.path(), &["--listen", "0.0.0.0:0"]));
+    let ran = run(&mut connect(&guest.url, dir.path(), &["--listen", "0.0.0.0:0"]));
     assert!(ran.code == Some(2) && ran.stderr.contains("--dangerously-listen-anywhere"), "{}", ran.stderr);
 }
 
@@ -228,26 +230,58 @@ fn requests_at_once_have_sessions_of_their_own_and_end_with_their_clients() {
     assert_eq!([guest.next().len(), guest.next().len()], [2, 2]);
 }
 
+/// A guest that is another program, with the agent itself in it (enclave-agent/scene/examples/guest.rs).
+struct Agent {
+    child: Child,
+    url: String,
+    model: String,
+}
+
+impl Agent {
+    fn start(dir: &Path) -> Self {
+        let mut command = Command::new(std::env::var_os("VITRINE_GUEST").expect("VITRINE_GUEST"));
+        command.arg(dir.join("policy")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let (address, model) = line.trim_end().split_once(' ').expect("an address and a model");
+        Self { url: format!("http://{address}"), model: model.into(), child }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
 /// What gets the packages is client/tests/openai/get.sh.
 #[test]
-#[ignore = "needs OpenAI's Python package in the directory VITRINE_OPENAI; `cargo xtask ci` gets it"]
+#[ignore = "needs OpenAI's Python package and a guest, VITRINE_OPENAI and VITRINE_GUEST; `cargo xtask ci` has them"]
 fn other_clients() {
     let packages = std::env::var_os("VITRINE_OPENAI").expect("VITRINE_OPENAI");
-    let guest = Guest::good().start(4);
-    let endpoint = Endpoint::start(&guest, &[]);
-    let mut python = Command::new("python3");
-    python.args(["-B", "-W", "error"]).arg(committed("client/tests/openai/use.py")).args(["parrot", QUESTION]);
-    python.env("PYTHONPATH", packages);
-    let authorization = format!("Authorization: Bearer {}", endpoint.key);
-    let mut curl = Command::new("curl");
-    curl.args(["--silent", "--show-error", "--fail", "--no-buffer", "--max-time", "60", "--header", &authorization]);
-    curl.args(["--json", &streamed().to_string(), &format!("{}/chat/completions", endpoint.url)]);
-    for (command, expected) in [(&mut python, QUESTION.to_owned()), (&mut curl, QUESTION.to_owned())] {
-        command.env("OPENAI_BASE_URL", &endpoint.url).env("OPENAI_API_KEY", &endpoint.key).env("NO_PROXY", "*");
-        let ran = run(command);
-        assert_eq!(ran.code, Some(0), "{command:?}: {}{}", ran.stdout, ran.stderr);
-        let said = if ran.stdout.starts_with("data: ") { text(&ran.stdout) } else { ran.stdout.trim_end().into() };
-        assert_eq!(said, expected, "{command:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::start(dir.path());
+    for shaping in ["off", "paced"] {
+        let endpoint = Endpoint::begin(&agent.url, dir.path(), &["--shaping", shaping]);
+        let mut python = Command::new("python3");
+        python.args(["-B", "-W", "error"]).arg(committed("client/tests/openai/use.py")).args([&agent.model, QUESTION]);
+        python.env("PYTHONPATH", &packages);
+        let mut body = streamed();
+        body["model"] = agent.model.as_str().into();
+        let authorization = format!("Authorization: Bearer {}", endpoint.key);
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail", "--no-buffer", "--max-time", "60"]);
+        curl.args(["--header", &authorization, "--header", "Content-Type: application/json"]);
+        curl.args(["--data", &body.to_string(), &format!("{}/chat/completions", endpoint.url)]);
+        for command in [&mut python, &mut curl] {
+            command.env("OPENAI_BASE_URL", &endpoint.url).env("OPENAI_API_KEY", &endpoint.key).env("NO_PROXY", "*");
+            let ran = run(command);
+            assert_eq!(ran.code, Some(0), "{command:?}: {}{}", ran.stdout, ran.stderr);
+            let said = if ran.stdout.starts_with("data: ") { text(&ran.stdout) } else { ran.stdout.trim_end().into() };
+            assert_eq!(said, QUESTION, "{command:?}");
+        }
+        endpoint.end();
     }
-    endpoint.end();
 }

@@ -161,7 +161,7 @@ fn memory_below(pid: u32) -> u64 {
     children.into_iter().map(|child| own_memory(child) + memory_below(child)).sum()
 }
 
-fn numbers(list: &str) -> Vec<u32> {
+pub(super) fn numbers(list: &str) -> Vec<u32> {
     list.split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
