@@ -1,7 +1,7 @@
 //! Properties of what a guest is sent: by users, by the agent, by a worker, by the simulated processor.
 
 use enclave_agent::websocket::{Event, MAX_MESSAGE, Reader, Violation};
-use openai::{Call, Cutter, Frame, MAX_BODY, MAX_FRAME, Piece, Pieces, Request};
+use openai::{Call, Cutter, Frame, MAX_BODY, MAX_FRAME, Pieces, Request};
 use simulate_port::{ANSWER, Answer, REQUEST};
 
 /// A request that is accepted survives the way to a worker, and its stop strings end any text.
@@ -103,6 +103,7 @@ pub fn port_frame(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
+    use openai::Piece;
     let body = br#"{"model":"m","messages":[{"role":"user","content":"2+2?"}],"temperature":0.5,"top_p":1,"seed":7,
         "max_tokens":9,"stop":["a","bc"],"stream":true,"stream_options":{"include_usage":true}}"#;
     let frame = |frame: Frame| {

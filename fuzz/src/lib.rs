@@ -59,7 +59,7 @@ pub use session::{
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property, by the name of its fuzz target.
-pub const PROPERTIES: [(&str, Property); 50] = [
+pub const PROPERTIES: &[(&str, Property)] = &[
     ("call", call),
     ("chat_request", chat_request),
     ("cmdline", cmdline),

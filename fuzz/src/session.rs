@@ -1,10 +1,10 @@
 //! Properties of the attested session: what either side makes of bytes that are not what the other would send.
 
 use channel::client::{Connected, Hello};
-use channel::evidence::{Attestation, Evidence, Kind, MAX_BINDING, report_data};
+use channel::evidence::{Evidence, MAX_BINDING, report_data};
 use channel::receipt::{MAX_RECEIPT, Receipt};
 use channel::record::Message;
-use channel::server::{self, About, Attesting, Identity};
+use channel::server::{self, About, Identity};
 use channel::{Binding, Error, KeyStatement, M2, M3, Operator, Seed, Shaping, feed};
 use core::time::Duration;
 use measure::Sha256;
@@ -31,7 +31,8 @@ fn connect(m2: &[u8]) -> Result<(Connected, Vec<u8>), Error> {
     hello().0.finish(m2, Duration::ZERO)
 }
 
-fn attesting() -> Result<Attesting, Error> {
+#[cfg(test)]
+fn attesting() -> Result<server::Attesting, Error> {
     let (hello, m2) = answer(&hello().1)?;
     hello.finish(&connect(&m2)?.1, Duration::ZERO)
 }
@@ -120,6 +121,7 @@ pub fn session_receipt(bytes: &[u8]) -> bool {
 /// What the properties accept.
 #[cfg(test)]
 pub(crate) fn samples(name: &str) -> Vec<Vec<u8>> {
+    use channel::evidence::{Attestation, Kind};
     use channel::receipt::{Sampling, answer_hash, request_hash};
     use log_client::feed::{Feed, Rebuild};
     use measure::Sha384;
