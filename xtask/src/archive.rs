@@ -80,7 +80,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         )));
     }
     let lock = Lock::read(&fresh.root.join(LOCK))?;
-    let crates = crates::read(&fresh.root.join("Cargo.lock"))?;
+    let crates = crates::read(&fresh.root)?;
     let mirrors = flags.mirrors.apply(Mirrors::new(&Request::read(&fresh.root)?))?;
     let store = Store::open(&cache)?;
     fetch::fetch(&lock, &crates, &store, &mirrors, &terminal)?;

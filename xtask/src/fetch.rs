@@ -38,8 +38,7 @@ impl MirrorFlags {
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
     let lock = Lock::read(&root.join(LOCK))?;
-    let cargo_lock = root.join("Cargo.lock");
-    let crates = image::inputs::crates::read(&cargo_lock)?;
+    let crates = image::inputs::crates::read(&root)?;
     let mirrors = flags.mirrors.apply(Mirrors::new(&Request::read(&root)?))?;
     let store = Store::open(&workspace::cache()?)?;
     let progress = Terminal::new();

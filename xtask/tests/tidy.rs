@@ -73,7 +73,7 @@ fn licences_and_bans() {
         let (name, licence) = (&package["name"], package["license"].as_str().unwrap_or(""));
         assert!(is_allowed(licence, &allowed), "{name}: {licence:?} is not in deny.toml");
     }
-    for lock in ["Cargo.lock", "fuzz/Cargo.lock"] {
+    for lock in ["Cargo.lock", "enclave-agent/infer/Cargo.lock", "fuzz/Cargo.lock"] {
         for banned in deny["bans"]["deny"].as_array().unwrap() {
             let name = banned["name"].as_str().unwrap();
             assert!(!read(lock).contains(&format!("name = \"{name}\"\n")), "{lock}: {name} is banned by deny.toml");

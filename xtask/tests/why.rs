@@ -78,7 +78,7 @@ fn back_from_digests() {
     let manifest = manifest();
     let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let locked = image::inputs::crates::read(&checkout.join("Cargo.lock")).unwrap();
+    let locked = image::inputs::crates::read(checkout).unwrap();
     let crate_of = |name: &str| locked.iter().find(|locked| locked.name == name).unwrap().sha256.to_string();
     let lock = image::inputs::lock::Lock::read(&checkout.join("image.lock")).unwrap();
     let stage = |name: &str| {
@@ -90,6 +90,7 @@ fn back_from_digests() {
         (text("/artifacts/vitrine/sha256"), "artifact", "vitrine"),
         (lock.package("ovmf-amdsev").unwrap().sha256.to_string(), "package", "ovmf-amdsev "),
         (crate_of("hyper"), "crate", "hyper "),
+        (crate_of("llama-cpp-sys-2"), "crate", "llama-cpp-sys-2 "),
         (crate_of("clap_mangen"), "crate", "clap_mangen "),
         (stage("guest").input.to_string(), "stage", "guest"),
         (stage("rootfs").output.to_string(), "stage", "rootfs"),

@@ -24,7 +24,7 @@ const CONTEXT: u32 = 2048;
 const BATCH: u32 = 256;
 
 /// Most threads.
-const MAX_THREADS: u8 = 64;
+const MAX_THREADS: usize = 64;
 
 /// A loaded model, ready to answer once. Both parts live as long as the process, which is what frees them.
 pub(crate) struct Engine {
@@ -41,12 +41,14 @@ pub(crate) enum Ended {
 }
 
 impl Engine {
-    /// Loads the model in the file at `path` and makes a token with it. `None` if that fails or if its weights cannot be
-    /// kept in memory.
+    /// Loads the model in the file at `path` and makes a token with it, on so many threads; 0 stands for as many as there
+    /// are processors. `None` if that fails or if its weights cannot be kept in memory.
     pub(crate) fn load(path: &Path, threads: u8) -> Option<Self> {
-        if !(1..=MAX_THREADS).contains(&threads) {
-            return None;
-        }
+        let threads = match usize::from(threads) {
+            0 => std::thread::available_parallelism().ok()?.get(),
+            threads => threads,
+        };
+        let threads = i32::try_from(threads.min(MAX_THREADS)).ok()?;
         let mut backend = LlamaBackend::init().ok()?;
         backend.void_logs();
         let backend: &'static LlamaBackend = Box::leak(Box::new(backend));
@@ -63,11 +65,12 @@ impl Engine {
             .with_n_ctx(NonZeroU32::new(CONTEXT))
             .with_n_batch(BATCH)
             .with_n_ubatch(BATCH)
-            .with_n_threads(i32::from(threads))
-            .with_n_threads_batch(i32::from(threads));
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads);
         let mut engine = Self { model, context: model.new_context(backend, parameters).ok()? };
-        // Touches what the first user would wait for otherwise.
-        engine.decode(&engine.tokens(&template::parts(&[])), 0).ok()?;
+        // Shows that it works, and touches what the first user would wait for otherwise. Every conversation begins so.
+        let first = *engine.tokens(&template::parts(&[])).first()?;
+        engine.decode(&[first], 0).ok()?;
         let _token = LlamaSampler::greedy().sample(&engine.context, -1);
         engine.context.clear_kv_cache();
         Some(engine)

@@ -1,9 +1,10 @@
 //! The worker: one connection, one request, one answer, and the end of the process with everything it knew.
 //!
-//! `infer MODEL THREADS`, with the connection as standard input, as systemd hands it over (`Accept=yes`). It loads the
-//! model into locked memory, makes a token with it, gives up every system call that inference does not need, says that it
-//! is ready, and reads a request (`openai::read_request`). Exit status 0: the answer is complete, the other side had
-//! enough, or there was a reason that a frame has told; 1: the connection failed, or the program was started wrongly.
+//! `infer MODEL THREADS`, with the connection as standard input, as systemd hands it over (`Accept=yes`); 0 threads stand for
+//! as many as there are processors. It loads the model into locked memory, makes a token with it, gives up every system call
+//! that inference does not need, says that it is ready, and reads a request (`openai::read_request`). Exit status 0: the answer
+//! is complete, the other side had enough, or there was a reason that a frame has told; 1: the connection failed, or the program
+//! was started wrongly.
 //!
 //! It writes nothing but frames. What users write reaches neither stderr nor an exit status.
 

@@ -25,7 +25,8 @@ const ROOTFS: &str = "rootfs.erofs";
 const ROOTFS_TREE: &str = "rootfs.verity";
 const TREE: &str = "-verity";
 /// The stages of whose output `dist/` has nothing, or not all that matters.
-const HIDDEN: [Stage; 5] = [Stage::Tools, Stage::Toolchain, Stage::Guest, Stage::Kernel, Stage::Packages];
+const HIDDEN: [Stage; 7] =
+    [Stage::Tools, Stage::Toolchain, Stage::Guest, Stage::Llama, Stage::Infer, Stage::Kernel, Stage::Packages];
 
 /// A difference and where it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use measure::Sha256;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Committed files that are read for what they say.
-pub const LOCKS: [&str; 3] = [LOCK, "Cargo.lock", MEASUREMENTS_LOCK];
+pub const LOCKS: [&str; 4] = [LOCK, MEASUREMENTS_LOCK, crates::LOCKS[0], crates::LOCKS[1]];
 /// Committed files that are inputs by their bytes; a directory stands for everything in it.
 pub const FILES: [&str; 6] = ["content", "mkosi.conf", "mkosi.images", "image/request.toml", COMPILER, MODULES];
 /// What names the Rust release.
@@ -25,7 +25,8 @@ const MODULES: &str = "enclave-agent/init/modules.txt";
 #[derive(Debug)]
 pub struct Committed {
     lock: Lock,
-    crates: Vec<Crate>,
+    /// The crates of each lock.
+    crates: [Vec<Crate>; 2],
     /// The others, by path.
     files: BTreeMap<String, Sha256>,
     measurements: Measurements,
@@ -41,12 +42,17 @@ impl Committed {
             let bytes = files.get(name).with_context(|| format!("there is no {name}"))?;
             String::from_utf8(bytes.clone()).with_context(|| format!("{name}: expected UTF-8"))
         };
-        let [lock, cargo_lock, measured] = LOCKS;
+        let parsed = |name: &str| {
+            let text = text(name)?;
+            crates::parse(&text).with_context(|| format!("reading {name}"))
+        };
+        let [lock, measured, guest, infer] = LOCKS;
         let measurements = toml::from_str(&text(measured)?).with_context(|| format!("reading {measured}"))?;
         let others = files.iter().filter(|(name, _)| !LOCKS.contains(&name.as_str()));
         Ok(Self {
             lock: Lock::parse(&text(lock)?).with_context(|| format!("reading {lock}"))?,
-            crates: crates::parse(&text(cargo_lock)?).with_context(|| format!("reading {cargo_lock}"))?,
+            // Images did without llama.cpp at first.
+            crates: [parsed(guest)?, if files.contains_key(infer) { parsed(infer)? } else { Vec::new() }],
             files: others.map(|(name, bytes)| (name.clone(), Sha256::of(bytes))).collect(),
             measurements,
         })
@@ -94,9 +100,14 @@ impl Committed {
                     .iter()
                     .map(|it| item(&it.name, Some(&it.version), it.sha256, Some(&it.source), of_sets(&it.sets))),
             ),
-            Class::Crate => collect(
-                self.crates.iter().map(|it| item(&it.name, Some(&it.version), it.sha256, None, vec![Stage::Guest])),
-            ),
+            Class::Crate => {
+                let stages = [vec![Stage::Guest], vec![Stage::Llama, Stage::Infer]];
+                let of = |(crates, stages): (&'_ Vec<Crate>, Vec<Stage>)| -> Vec<_> {
+                    let item = |it: &Crate| item(&it.name, Some(&it.version), it.sha256, None, stages.clone());
+                    crates.iter().map(item).collect()
+                };
+                collect(self.crates.iter().zip(stages).flat_map(of))
+            }
             Class::Fetched => collect(self.lock.files.iter().map(|it| {
                 let sha256 = it.member.as_ref().map_or(it.sha256, |member| member.sha256);
                 item(&it.name, None, sha256, None, of_sets(&it.sets))
@@ -170,10 +181,11 @@ fn of_file(name: &str) -> Vec<Stage> {
 fn needed(stage: Stage) -> BTreeSet<Stage> {
     let earlier: &[Stage] = match stage {
         Stage::Tools | Stage::Toolchain => &[],
-        Stage::Guest | Stage::Client => &[Stage::Toolchain],
+        Stage::Guest | Stage::Llama | Stage::Client => &[Stage::Toolchain],
+        Stage::Infer => &[Stage::Llama],
         Stage::Kernel | Stage::Packages | Stage::Model => &[Stage::Tools],
         Stage::Initrd => &[Stage::Kernel, Stage::Guest],
-        Stage::Rootfs => &[Stage::Packages, Stage::Guest],
+        Stage::Rootfs => &[Stage::Packages, Stage::Guest, Stage::Infer],
         Stage::Disk => &[Stage::Rootfs],
         Stage::Measure => &[Stage::Client, Stage::Initrd, Stage::Model, Stage::Disk],
     };

@@ -134,7 +134,7 @@ impl Scene<'_> {
     fn made_by(&self, artifact: &str, origin: Option<&Origin>, kind: Kind) -> Option<Stage> {
         let in_root = matches!(artifact, "rootfs.erofs" | dist::DISK);
         let maker = match origin? {
-            Origin::Built { .. } if in_root || artifact == dist::INITRD => Stage::Guest,
+            Origin::Built { name } if in_root || artifact == dist::INITRD => Stage::compiling(name),
             Origin::Deb { .. } if artifact == dist::INITRD => Stage::Kernel,
             Origin::Deb { .. } | Origin::Allowed { .. } if in_root => Stage::Packages,
             _ => return None,
@@ -148,7 +148,7 @@ impl Scene<'_> {
         let Some(path) = path else { return false };
         let name = path.rsplit('/').next().unwrap_or(path);
         let is = |path: &str| self.whole.contains(&(maker.name().to_owned(), Some(path.to_owned())));
-        is(path) || maker == Stage::Guest && is(name)
+        is(path) || matches!(maker, Stage::Guest | Stage::Infer) && is(name)
     }
 
     /// The inputs that differ and that a difference of this kind can come from.
@@ -180,9 +180,8 @@ impl Scene<'_> {
                 let also = if matches!(kind, Kind::Added | Kind::Removed) { &manifest } else { &own };
                 [among(&[&own]), if also == &own { Vec::new() } else { among(&[also]) }].concat()
             }
-            (_, Some(Provenance::Built { .. })) => {
-                let compiled = if stage == Stage::Client { Stage::Client } else { Stage::Guest };
-                let changed = self.old.changed_inputs(self.new, compiled);
+            (_, Some(Provenance::Built { name })) => {
+                let changed = self.old.changed_inputs(self.new, Stage::compiling(name));
                 changed.iter().flat_map(|name| self.crates(name)).collect()
             }
             (_, Some(Provenance::Fetched { .. })) => among(&["lock:model"]),
@@ -194,7 +193,7 @@ impl Scene<'_> {
 
     /// The crates that differ instead of the list of them.
     fn crates(&self, input: &str) -> Vec<String> {
-        if !matches!(input, "guest:Cargo.lock" | "client:Cargo.lock") {
+        if !input.ends_with(":Cargo.lock") {
             return vec![input.to_owned()];
         }
         let crates = |build: &Build| -> BTreeSet<(String, Option<String>)> {

@@ -87,7 +87,7 @@ pub(super) fn of_builds(old: &Build, new: &Build) -> anyhow::Result<Vec<Change>>
             let (class, name) = match input.split_once(':') {
                 Some(("stage", _)) => continue,
                 Some(("lock", set)) => (Class::Set, set.to_owned()),
-                Some(("file" | "guest" | "client", path)) => (Class::File, path.to_owned()),
+                Some(("file" | "guest" | "llama" | "infer" | "client", path)) => (Class::File, path.to_owned()),
                 _ if input == "recipe" => (Class::Recipe, stage.name().to_owned()),
                 _ => (Class::Setting, input.clone()),
             };

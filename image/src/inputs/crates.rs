@@ -3,6 +3,7 @@
 use crate::inputs::lock::is_name;
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Largest `.crate` file, in bytes; crates.io takes 10 MiB unless it makes an exception. `Cargo.lock` names no sizes.
@@ -36,10 +37,17 @@ struct Entry {
     checksum: Option<Sha256>,
 }
 
-/// The crates of the `Cargo.lock` at `path`, as [`parse`] finds them.
-pub fn read(path: &Path) -> anyhow::Result<Vec<Crate>> {
-    let text = crate::files::read_text(path, MAX_CARGO_LOCK)?;
-    parse(&text).with_context(|| format!("reading {}", path.display()))
+/// Where a checkout names crates that go into the image: the workspace's lock, and that of the worker with llama.cpp.
+pub const LOCKS: [&str; 2] = ["Cargo.lock", "enclave-agent/infer/Cargo.lock"];
+
+/// The crates of all [`LOCKS`] of `checkout`, sorted.
+pub fn read(checkout: &Path) -> anyhow::Result<Vec<Crate>> {
+    let mut all = BTreeSet::new();
+    for path in LOCKS.map(|lock| checkout.join(lock)) {
+        let text = crate::files::read_text(&path, MAX_CARGO_LOCK)?;
+        all.extend(parse(&text).with_context(|| format!("reading {}", path.display()))?);
+    }
+    Ok(all.into_iter().collect())
 }
 
 /// The crates of a `Cargo.lock`, sorted. Workspace members are not among them; any other source than crates.io is

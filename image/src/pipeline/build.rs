@@ -18,7 +18,7 @@ use crate::pipeline::dist;
 use crate::pipeline::measured::{MEASUREMENTS_LOCK, Manifest, Measurements};
 use crate::pipeline::stage::{Cache, Inputs, Output, Record, Stage};
 use crate::progress::Progress;
-use crate::tools::compiler::{CLIENT, GUEST, Workspace};
+use crate::tools::compiler::{CLIENT, GUEST, INFER, Workspace};
 use crate::tools::mkosi;
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
@@ -43,6 +43,10 @@ pub struct Checkout {
     pub lock: Lock,
     /// The guest's sources and crates.
     pub guest: Workspace,
+    /// Those of llama.cpp.
+    pub llama: Workspace,
+    /// Those of the worker that is linked with it.
+    pub infer: Workspace,
     /// The client's.
     pub client: Workspace,
     /// `content/manifest.yaml`.
@@ -61,16 +65,32 @@ impl Checkout {
             request.digest(),
             lock.request_sha256,
         );
-        let (guest, client) = (Workspace::read(root, &GUEST)?, Workspace::read(root, &CLIENT)?);
+        let [guest, infer, client] = [&GUEST, &INFER, &CLIENT].map(|programs| Workspace::read(root, programs));
+        let llama = Workspace::native(root, &INFER)?.context("nothing is compiled apart from infer")?;
         let content =
             files::read_text(&root.join(CONTENT), MAX_CONTENT).and_then(|text| manifest::Manifest::parse(&text));
-        Ok(Self { root: root.to_path_buf(), request, lock, guest, client, content: content.context(CONTENT)? })
+        Ok(Self {
+            root: root.to_path_buf(),
+            request,
+            lock,
+            guest: guest?,
+            llama,
+            infer: infer?,
+            client: client?,
+            content: content.context(CONTENT)?,
+        })
     }
 
     /// The crates of all our programs, sorted.
     pub fn crates(&self) -> Vec<Crate> {
-        let crates: BTreeSet<_> = self.guest.crates().iter().chain(self.client.crates()).cloned().collect();
+        let crates: BTreeSet<_> = self.compiled().into_iter().flat_map(|(_, it)| it.crates()).cloned().collect();
         crates.into_iter().collect()
+    }
+
+    /// What is compiled, with the stages that do.
+    pub fn compiled(&self) -> [(Stage, &Workspace); 4] {
+        let Self { guest, llama, infer, client, .. } = self;
+        [(Stage::Guest, guest), (Stage::Llama, llama), (Stage::Infer, infer), (Stage::Client, client)]
     }
 
     /// What `stage` depends on, given the output digests of the stages before it.
@@ -89,11 +109,15 @@ impl Checkout {
         let inputs = match stage {
             Stage::Tools => of_set(inputs, Set::Tools),
             Stage::Toolchain => of_set(inputs, Set::Toolchain),
-            Stage::Guest | Stage::Client => {
-                let workspace = if stage == Stage::Guest { &self.guest } else { &self.client };
+            Stage::Guest | Stage::Llama | Stage::Infer | Stage::Client => {
                 let named = |(path, digest)| (format!("{}:{path}", stage.name()), digest);
-                let inputs = of_stage(inputs, Stage::Toolchain)?;
-                workspace.inputs().map(named).fold(inputs, |inputs, (name, digest)| inputs.with(name, digest))
+                let mut inputs = of_stage(inputs, Stage::Toolchain)?;
+                if stage == Stage::Infer {
+                    inputs = of_stage(inputs, Stage::Llama)?;
+                }
+                let own = self.compiled().into_iter().filter(|(compiled, _)| *compiled == stage);
+                let files = own.flat_map(|(_, workspace)| workspace.inputs()).map(named);
+                files.fold(inputs, |inputs, (name, digest)| inputs.with(name, digest))
             }
             Stage::Kernel => self.mkosi(of_set(of_stage(inputs, Stage::Tools)?, Set::Kernel), "kernel")?,
             Stage::Initrd => {
@@ -102,23 +126,26 @@ impl Checkout {
             }
             Stage::Packages => self.mkosi(of_set(of_stage(inputs, Stage::Tools)?, Set::Rootfs), "rootfs")?,
             Stage::Rootfs => {
-                let inputs = of_stage(of_stage(of_stage(inputs, Stage::Tools)?, Stage::Packages)?, Stage::Guest)?;
+                let earlier = [Stage::Tools, Stage::Packages, Stage::Guest, Stage::Infer];
+                let inputs = earlier.into_iter().try_fold(inputs, of_stage)?;
                 self.directory(of_set(inputs, Set::Rootfs), Path::new("content"))?
             }
             Stage::Model => of_set(of_stage(inputs, Stage::Tools)?, Set::Model),
             Stage::Disk => of_stage(inputs, Stage::Rootfs)?,
             Stage::Measure => {
-                use Stage::{Client, Disk, Guest, Initrd, Kernel, Model, Rootfs};
-                let earlier = [Guest, Client, Kernel, Initrd, Rootfs, Model, Disk];
-                let inputs = earlier.into_iter().try_fold(inputs, of_stage)?;
+                use Stage::{Client, Disk, Guest, Infer, Initrd, Kernel, Model, Rootfs};
+                let earlier = [Guest, Infer, Client, Kernel, Initrd, Rootfs, Model, Disk];
+                let mut inputs = earlier.into_iter().try_fold(inputs, of_stage)?;
                 // The bill of materials lists the crates, which can change while the programs stay the same.
-                let crates = self.guest.inputs().filter(|(path, _digest)| *path == "Cargo.lock");
-                let inputs = crates.fold(inputs, |inputs, (path, digest)| inputs.with(format!("guest:{path}"), digest));
+                for (name, workspace) in [("guest", &self.guest), ("infer", &self.infer)] {
+                    let crates = workspace.inputs().filter(|(path, _digest)| *path == "Cargo.lock");
+                    inputs = crates.fold(inputs, |inputs, (path, it)| inputs.with(format!("{name}:{path}"), it));
+                }
                 [Set::Firmware, Set::Rootfs, Set::Kernel, Set::Model].into_iter().fold(inputs, of_set)
             }
         };
         Ok(match stage {
-            Stage::Tools | Stage::Toolchain | Stage::Guest | Stage::Client => inputs,
+            Stage::Tools | Stage::Toolchain | Stage::Guest | Stage::Llama | Stage::Infer | Stage::Client => inputs,
             _ => inputs
                 .with("source-date-epoch", text(&self.lock.source_date_epoch))
                 .with("seed", text(&self.request.seed)),

@@ -8,6 +8,7 @@
 use crate::files::remove_tree;
 use crate::formats::listing::Listing;
 use crate::progress::{Progress, Unit};
+use crate::tools::compiler::{CLIENT, INFER, Programs};
 use anyhow::{Context as _, ensure};
 use measure::Sha256;
 use serde::{Deserialize, Serialize};
@@ -24,10 +25,14 @@ use std::time::Instant;
 pub enum Stage {
     /// The tools tree: mkosi and everything it runs.
     Tools,
-    /// The toolchain tree: rustc, cargo, gcc.
+    /// The toolchain tree: rustc, cargo, gcc and g++, CMake.
     Toolchain,
     /// The guest's binaries, compiled in the toolchain tree.
     Guest,
+    /// llama.cpp as archives, with its Rust bindings, compiled in the toolchain tree.
+    Llama,
+    /// `infer`, compiled in the toolchain tree and linked with llama.cpp.
+    Infer,
     /// `vitrine`, compiled in the toolchain tree. No part of the image.
     Client,
     /// The kernel image and its modules.
@@ -48,10 +53,12 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, first to last.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Tools,
         Self::Toolchain,
         Self::Guest,
+        Self::Llama,
+        Self::Infer,
         Self::Client,
         Self::Kernel,
         Self::Initrd,
@@ -68,6 +75,8 @@ impl Stage {
             Self::Tools => "tools",
             Self::Toolchain => "toolchain",
             Self::Guest => "guest",
+            Self::Llama => "llama",
+            Self::Infer => "infer",
             Self::Client => "client",
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
@@ -76,6 +85,16 @@ impl Stage {
             Self::Model => "model",
             Self::Disk => "disk",
             Self::Measure => "measure",
+        }
+    }
+
+    /// The stage that compiles the program of this package.
+    pub(crate) fn compiling(package: &str) -> Self {
+        let is_in = |programs: &Programs| programs.packages.iter().any(|known| known.name == package);
+        match package {
+            _ if is_in(&INFER) => Self::Infer,
+            _ if is_in(&CLIENT) => Self::Client,
+            _ => Self::Guest,
         }
     }
 }

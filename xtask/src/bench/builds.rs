@@ -23,12 +23,14 @@ const RUNS: usize = 3;
 const NOTHING_RUNS: usize = 5;
 
 /// The stages that do nothing but unpack a compiler or compile.
-const COMPILED: [Stage; 4] = [Stage::Tools, Stage::Toolchain, Stage::Guest, Stage::Client];
+const COMPILED: [Stage; 6] = [Stage::Tools, Stage::Toolchain, Stage::Guest, Stage::Llama, Stage::Infer, Stage::Client];
 /// The stages that do not look at `content/`.
-const NO_CONTENT: [Stage; 8] = [
+const NO_CONTENT: [Stage; 10] = [
     Stage::Tools,
     Stage::Toolchain,
     Stage::Guest,
+    Stage::Llama,
+    Stage::Infer,
     Stage::Client,
     Stage::Kernel,
     Stage::Initrd,
@@ -68,7 +70,7 @@ pub(super) fn rows(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     };
     let changed = (0..RUNS).map(|_| changed()).collect::<anyhow::Result<_>>()?;
 
-    let peak = peak_memory(build(root, bench.cache_with(&[Stage::Guest, Stage::Client])?.path()))? >> 20;
+    let peak = peak_memory(build(root, bench.cache_with(&COMPILED[2..])?.path()))? >> 20;
     Ok(vec![
         Row::overhead("`build` after the compile stages, against mkosi alone with the root's packages", &times, 1.5),
         Row::limit("`build` with nothing to do", &Times::new(nothing), 2.0),

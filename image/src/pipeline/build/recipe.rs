@@ -21,6 +21,7 @@ pub(super) fn of(stage: Stage) -> Sha256 {
         include_str!("../../tools/compiler/vendor.rs"),
         include_str!("../../tools/compiler/workspace.rs"),
     ];
+    const LLAMA: &[&str] = &[include_str!("../../tools/compiler/llama.rs")];
     const MKOSI: &[&str] = &[include_str!("../../tools/mkosi.rs")];
     const STAGES: &[&str] = &[include_str!("stages.rs")];
     const FILES: &[&str] =
@@ -61,6 +62,8 @@ pub(super) fn of(stage: Stage) -> Sha256 {
     let texts: &[&[&str]] = match stage {
         Stage::Tools | Stage::Toolchain => &[TREE],
         Stage::Guest => &[SANDBOX, COMPILER, &[include_str!("../../tools/compiler/guest.rs")]],
+        Stage::Llama => &[SANDBOX, COMPILER, LLAMA],
+        Stage::Infer => &[SANDBOX, COMPILER, LLAMA, &[include_str!("../../tools/compiler/infer.rs")]],
         Stage::Client => &[SANDBOX, COMPILER, &[include_str!("../../tools/compiler/client.rs")]],
         Stage::Kernel => &[STAGES, SANDBOX, MKOSI, TREE, &[include_str!("../../contents/kernel.rs")]],
         Stage::Packages => &[STAGES, SANDBOX, MKOSI, TREE],

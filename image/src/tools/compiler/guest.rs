@@ -9,6 +9,8 @@ pub const GUEST: Programs = Programs {
         Package { directory: "enclave-agent", name: "enclave-agent", binary: "enclave-agent" },
         Package { directory: "enclave-agent/init", name: "init", binary: "init" },
     ],
+    lock: "Cargo.lock",
+    native: None,
     // What the feature `appraise` of `measure` compiles: a changed rule does not compile the guest again.
     left_out: &["measure/src/appraise", "measure/src/snp/appraise", "measure/src/snp/chain", "measure/src/tdx"],
     flags: &["-Ctarget-cpu=x86-64-v2"],

@@ -1,6 +1,6 @@
 //! The reduced workspace: the packages of some programs and no others, so that nothing else can change what they become.
 
-use super::Programs;
+use super::{Make, Native, Programs};
 use crate::files;
 use crate::inputs::crates::{self, Crate};
 use anyhow::{Context as _, bail, ensure};
@@ -16,7 +16,7 @@ const MAX_FILE: u64 = 4 << 20;
 /// Everything the compiler is given but the crates' contents.
 #[derive(Debug)]
 pub struct Workspace {
-    pub(super) programs: &'static Programs,
+    pub(super) make: Make,
     /// Each file's content by its path.
     pub(super) files: BTreeMap<String, Vec<u8>>,
     /// The crates that the packages can reach.
@@ -29,7 +29,7 @@ impl Workspace {
     /// # Errors
     /// When a manifest or `Cargo.lock` is not what cargo writes, or a source file is neither a file nor a directory.
     pub fn read(checkout: &Path, programs: &'static Programs) -> anyhow::Result<Self> {
-        let mut files = BTreeMap::from([(".cargo/config.toml".to_owned(), super::config(programs).into_bytes())]);
+        let mut files = BTreeMap::new();
         let root = read_toml(&checkout.join("Cargo.toml"))?;
         let directories = programs.packages.iter().map(|package| package.directory);
         let manifests =
@@ -47,12 +47,43 @@ impl Workspace {
         files.retain(|path, _content| !programs.left_out.iter().any(|left_out| path.starts_with(left_out)));
         let reduced = root_manifest(root, &manifests, programs.profile).context("in Cargo.toml")?;
         files.insert("Cargo.toml".to_owned(), render(&reduced)?);
-        let path = checkout.join("Cargo.lock");
+        Self::locked(checkout, Make::Programs(programs), manifests.values(), files)
+    }
+
+    /// What the programs link that is compiled apart, without the programs; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// As [`Workspace::read`].
+    pub fn native(checkout: &Path, programs: &'static Programs) -> anyhow::Result<Option<Self>> {
+        let Some(native) = programs.native else { return Ok(None) };
+        let Some(package) = programs.packages.first() else { return Ok(None) };
+        let path = checkout.join(package.directory).join("Cargo.toml");
+        let manifest = only(&read_toml(&path)?, native).with_context(|| format!("in {}", path.display()))?;
+        let mut root = manifest.clone();
+        root.insert("workspace".to_owned(), Table::new().into());
+        root.insert("profile".to_owned(), release(programs.profile)?);
+        let files = BTreeMap::from([
+            ("Cargo.toml".to_owned(), render(&root)?),
+            // cargo builds no package that has nothing to build.
+            ("src/lib.rs".to_owned(), Vec::new()),
+        ]);
+        Ok(Some(Self::locked(checkout, Make::Native(programs, native), [&manifest], files)?))
+    }
+
+    /// With cargo's configuration, and with what packages of these manifests need of the lock.
+    fn locked<'a>(
+        checkout: &Path,
+        make: Make,
+        manifests: impl IntoIterator<Item = &'a Table>,
+        mut files: BTreeMap<String, Vec<u8>>,
+    ) -> anyhow::Result<Self> {
+        let path = checkout.join(make.programs().lock);
         let lock = files::read_text(&path, MAX_FILE)?;
-        let lock = reachable(&lock, manifests.values()).with_context(|| format!("in {}", path.display()))?;
+        let lock = reachable(&lock, manifests).with_context(|| format!("in {}", path.display()))?;
         let crates = crates::parse(&lock).with_context(|| format!("in {}", path.display()))?;
         files.insert("Cargo.lock".to_owned(), lock.into_bytes());
-        Ok(Self { programs, files, crates })
+        files.insert(".cargo/config.toml".to_owned(), super::config(&make).into_bytes());
+        Ok(Self { make, files, crates })
     }
 
     /// Each file with its digest, sorted by path: what the programs are made from, apart from the toolchain. The crates
@@ -112,7 +143,8 @@ fn entries(manifest: &Table) -> impl Iterator<Item = &str> {
 /// would be locked and reviewed for nothing.
 fn member_manifest(manifest: &Table, asked: &BTreeSet<String>) -> Table {
     let mut manifest = manifest.clone();
-    for key in ["dev-dependencies", "test", "bench", "example"] {
+    // The last two are a workspace's, which the directory of a package can be.
+    for key in ["dev-dependencies", "test", "bench", "example", "workspace", "profile"] {
         manifest.remove(key);
     }
     if let Some(features) = manifest.get_mut("features").and_then(Value::as_table_mut) {
@@ -151,9 +183,26 @@ fn root_manifest(mut root: Table, manifests: &BTreeMap<String, Table>, profile: 
     if let Some(dependencies) = workspace.get_mut("dependencies").and_then(Value::as_table_mut) {
         dependencies.retain(|name, _value| inherited.iter().any(|inherited| *inherited == name));
     }
-    let profile: Table = toml::from_str(profile)?;
-    root.insert("profile".to_owned(), Table::from_iter([("release".to_owned(), profile.into())]).into());
+    root.insert("profile".to_owned(), release(profile)?);
     Ok(root)
+}
+
+/// `[profile]` with this `release`.
+fn release(profile: &str) -> anyhow::Result<Value> {
+    let profile: Table = toml::from_str(profile)?;
+    Ok(Table::from_iter([("release".to_owned(), profile.into())]).into())
+}
+
+/// A manifest of the same name that depends on the crate alone, without its default features.
+fn only(manifest: &Table, native: &Native) -> anyhow::Result<Table> {
+    let of = |table: &str, key: &str| manifest.get(table).and_then(|table| table.get(key)).cloned();
+    let version = of("dependencies", native.name).filter(Value::is_str);
+    let version = version.with_context(|| format!("expected a version of {}", native.name))?;
+    let keys = ["name", "version", "edition"];
+    let package: Table = keys.iter().filter_map(|key| Some(((*key).to_owned(), of("package", key)?))).collect();
+    let bare = Table::from_iter([("version".to_owned(), version), ("default-features".to_owned(), false.into())]);
+    let dependencies = Table::from_iter([(native.name.to_owned(), bare.into())]);
+    Ok(Table::from_iter([("package".to_owned(), package.into()), ("dependencies".to_owned(), dependencies.into())]))
 }
 
 /// What a manifest without dev-dependencies depends on, on any platform.
@@ -257,7 +306,9 @@ fn collect(checkout: &Path, dir: &str, deep: bool, files: &mut BTreeMap<String, 
         let name = entry.file_name();
         let name = name.to_str().with_context(|| format!("{}: expected a name in UTF-8", path.display()))?;
         let kind = entry.file_type().with_context(|| format!("looking at {}", path.display()))?;
-        if name.starts_with('.') || name == "Cargo.toml" || (kind.is_dir() && !deep) {
+        // Both are reduced.
+        let reduced = ["Cargo.toml", "Cargo.lock"].contains(&name);
+        if name.starts_with('.') || reduced || (kind.is_dir() && !deep) {
             continue;
         }
         if kind.is_dir() {
@@ -290,7 +341,7 @@ fn render(manifest: &Table) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tools::compiler::{CLIENT, GUEST};
+    use crate::tools::compiler::{CLIENT, GUEST, INFER};
 
     const LOCK: &str = r#"# Generated by cargo.
 version = 4
@@ -416,6 +467,13 @@ dependencies = [
                 &["clap", "dcap-qvl", "ureq"],
                 &["hyper", "indicatif", "sev"],
             ),
+            (
+                &INFER,
+                &["enclave-agent/infer/src/main.rs", "enclave-agent/openai/src/lib.rs"],
+                &["tests/", "measure/", "enclave-agent/src/", "infer/Cargo.lock"],
+                &["llama-cpp-2", "seccompiler", "serde_json"],
+                &["hyper"],
+            ),
         ] {
             let workspace = Workspace::read(checkout, programs).unwrap();
             let paths: Vec<_> = workspace.inputs().map(|(path, _digest)| path.to_owned()).collect();
@@ -429,5 +487,10 @@ dependencies = [
             assert!(used.iter().all(|name| crates.contains(name)), "{crates:?}");
             assert!(!unused.iter().any(|name| crates.contains(name)), "{crates:?}");
         }
+        let native = Workspace::native(checkout, &INFER).unwrap().unwrap();
+        let paths: Vec<_> = native.inputs().map(|(path, _digest)| path).collect();
+        assert_eq!(paths, [".cargo/config.toml", "Cargo.lock", "Cargo.toml", "src/lib.rs"]);
+        assert!(native.crates().iter().all(|found| !["llama-cpp-2", "nix", "serde"].contains(&found.name.as_str())));
+        assert!(Workspace::native(checkout, &GUEST).unwrap().is_none());
     }
 }
