@@ -376,6 +376,9 @@ mod tests {
         assert!(!shown.contains("canary"), "{shown}");
         assert!(refusal.to_string().contains("canary") && refusal.to_json().starts_with(b"{\"error\":{\"code\":null"));
         let unknown = Refusal::unknown_model(&"canary".repeat(50));
-        assert!(unknown.to_json().starts_with(b"{\"error\":{\"code\":\"model_not_found\"") && unknown.reason.len() <= MAX_REASON);
+        assert!(
+            unknown.to_json().starts_with(b"{\"error\":{\"code\":\"model_not_found\"")
+                && unknown.reason.len() <= MAX_REASON
+        );
     }
 }

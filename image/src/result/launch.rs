@@ -210,7 +210,7 @@ mod tests {
             model: "/d/model.raw".into(),
             console: "/w/console".into(),
             vcpus: 4,
-            memory_mib: 512,
+            memory_mib: 1024,
             port: 1234,
             metrics: None,
             record: None,
@@ -227,7 +227,7 @@ mod tests {
     const LAST: [&str; 13] = [
         "-cpu EPYC-v4",
         "-smp 4",
-        "-m 512M",
+        "-m 1024M",
         "-kernel /d/vmlinuz",
         "-initrd /d/initrd",
         "-append a b",
@@ -245,7 +245,7 @@ mod tests {
         let snp = [
             "-accel kvm",
             "-machine q35,confidential-guest-support=sev0,memory-backend=ram1",
-            "-object memory-backend-memfd,id=ram1,size=512M,share=true,prealloc=false",
+            "-object memory-backend-memfd,id=ram1,size=1024M,share=true,prealloc=false",
             "-object sev-snp-guest,id=sev0,policy=0x2020000,kernel-hashes=on,cbitpos=51,reduced-phys-bits=1",
             "-bios /d/ovmf.fd",
         ];
