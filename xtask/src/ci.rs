@@ -118,7 +118,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         })?;
     }
     for (package, test) in IMAGE_TESTS {
-        sections.run(&format!("{package} {test}"), || image_test(&checkout, &cache, package, test, &[]))?;
+        // Without, the auditor takes llama.cpp as it is, which compiles for minutes on its one processor.
+        let all: &[&str] = if flags.full && test == "varied" { &["--full"] } else { &[] };
+        sections.run(&format!("{package} {test}"), || image_test(&checkout, &cache, package, test, all))?;
     }
     if flags.full {
         sections.run("mutations of the rules", || mutate::run(&root))?;

@@ -17,7 +17,7 @@ use attest::Found;
 use image::files::{remove_tree, require_regular};
 use image::inputs::fetch::Mirrors;
 use image::inputs::lock::LOCK;
-use image::inputs::store::{STORE, Store};
+use image::inputs::store::Store;
 use image::pipeline::build::Checkout;
 use image::pipeline::dist;
 use image::pipeline::measured::Artifact;
@@ -55,7 +55,7 @@ pub(crate) struct Flags {
     attest: attest::AttestFlags,
 
     /// Reproduce every release of --log that this directory does not say was reproduced before; it is made if it is not there.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["release", "inputs", "from"], requires = "log")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["release", "inputs", "from", "take"], requires = "log")]
     watch: Option<PathBuf>,
 
     /// Look again so many seconds after each look, until the process is ended; without it, look once.
@@ -79,6 +79,10 @@ struct How {
     #[arg(long, value_name = "STAGE", value_parser = stage, conflicts_with_all = ["inputs", "vary"])]
     from: Option<Stage>,
 
+    /// Take this stage from earlier builds, if it is there. What comes out is not a full reproduction.
+    #[arg(long, value_name = "STAGE", value_parser = stage, conflicts_with = "inputs")]
+    take: Option<Stage>,
+
     /// Build under other circumstances, which must not matter: user, path, file system, locale, processors and so on.
     #[arg(long, conflicts_with = "inputs")]
     vary: bool,
@@ -89,6 +93,18 @@ struct How {
 
     #[command(flatten)]
     mirrors: MirrorFlags,
+}
+
+impl How {
+    /// Whether what an earlier build left is taken for the stage.
+    fn is_taken(&self, stage: Stage) -> bool {
+        self.from.is_some_and(|from| stage < from) || self.take == Some(stage)
+    }
+
+    /// Whether every stage is built.
+    fn is_full(&self) -> bool {
+        !Stage::ALL.into_iter().any(|stage| self.is_taken(stage))
+    }
 }
 
 fn stage(name: &str) -> anyhow::Result<Stage> {
@@ -211,8 +227,8 @@ fn find(
 
     let since = Instant::now();
     let rebuild = match how.vary {
-        true => varied(root, cache, &place)?,
-        false => plain(&checkout, how.from, &store, cache, &place, &terminal)?,
+        true => varied(root, how.take, cache, &place)?,
+        false => plain(&checkout, how, &store, cache, &place, &terminal)?,
     };
     let build_seconds = since.elapsed();
     terminal.done("build", &rebuild.dist.display().to_string(), build_seconds);
@@ -264,7 +280,7 @@ fn inputs(published: &Published, root: &Path) -> anyhow::Result<Result<Checkout,
 /// on.
 fn plain(
     checkout: &Checkout,
-    from: Option<Stage>,
+    how: &How,
     store: &Store,
     cache: &Path,
     place: &Place,
@@ -275,7 +291,7 @@ fn plain(
     let mut rebuild = Rebuild { dist: place.path.join("dist"), ..Rebuild::default() };
     for stage in Stage::ALL {
         let (here, earlier) = (stages.join(stage.name()), cache.join(STAGES).join(stage.name()));
-        let cached = from.is_some_and(|from| stage < from);
+        let cached = how.is_taken(stage);
         if cached || here.is_symlink() {
             remove_tree(&here)?;
         }
@@ -311,11 +327,11 @@ fn finished(dir: &Path) -> anyhow::Result<bool> {
 }
 
 /// Builds under other circumstances.
-fn varied(root: &Path, cache: &Path, place: &Place) -> anyhow::Result<Rebuild> {
+fn varied(root: &Path, taken: Option<Stage>, cache: &Path, place: &Place) -> anyhow::Result<Rebuild> {
     let program = std::env::current_exe().context("finding this program")?;
     // Another user must reach it, so it is not in this one's cache.
     let scratch = tempfile::Builder::new().prefix("vitrine-vary-").tempdir().context("creating a scratch directory")?;
-    let varied = vary::build(root, &program, &cache.join(STORE), scratch.path())?;
+    let varied = vary::build(root, &program, cache, taken, scratch.path())?;
     let axes =
         varied.varied.iter().map(|axis| ("varied", axis)).chain(varied.same.iter().map(|axis| ("NOT varied", axis)));
     for (how, axis) in axes {
@@ -331,7 +347,8 @@ fn varied(root: &Path, cache: &Path, place: &Place) -> anyhow::Result<Rebuild> {
     dist::replace(&dist, &files)?;
     remove_tree(scratch.path())?;
     let vary::Varied { varied, same, traces, .. } = varied;
-    Ok(Rebuild { dist, varied, same, traces, ..Rebuild::default() })
+    let cached = taken.into_iter().collect();
+    Ok(Rebuild { dist, cached, varied, same, traces, ..Rebuild::default() })
 }
 
 /// Where one release is reproduced. It stays after an interruption, and the next run goes on with the stages that it has.

@@ -82,7 +82,7 @@ fn killed_after(mut child: Child, moment: Duration) {
 #[ignore = "needs a finished build; run by cargo xtask ci"]
 fn killed_at_any_moment_and_run_to_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "client"]);
+    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "llama", "infer", "client"]);
     let out = dir.path().join("dist");
     for moment in MOMENTS {
         killed_after(build(checkout(), &cache, &out).spawn().unwrap(), Duration::from_millis(moment));
@@ -102,7 +102,7 @@ fn killed_at_any_moment_and_run_to_the_end() {
 #[ignore = "needs a finished build; run by cargo xtask ci"]
 fn two_at_once_make_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "client", "packages"]);
+    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "llama", "infer", "client", "packages"]);
     let (one, other) = (dir.path().join("one"), dir.path().join("other"));
     let running = build(checkout(), &cache, &one).spawn().unwrap();
     same(&build(checkout(), &cache, &other).output().unwrap(), &other);
@@ -135,7 +135,7 @@ fn a_full_disk_is_named_and_dist_stays() {
 #[ignore = "needs a finished build; run by cargo xtask ci"]
 fn mkosi_failing_shows_its_log() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "client"]);
+    let cache = cache(dir.path(), &["tools", "toolchain", "guest", "llama", "infer", "client"]);
     let copy = copied(dir.path());
     let conf = copy.join("mkosi.images/kernel/mkosi.conf");
     let text = fs::read_to_string(&conf).unwrap().replace("[Content]", "[Content]\nNoSuchSetting=yes");
@@ -154,7 +154,7 @@ fn mkosi_failing_shows_its_log() {
 #[ignore = "needs a finished build; run by cargo xtask ci"]
 fn stray_files_are_refused_or_ignored_and_a_checkout_may_be_read_only() {
     let dir = tempfile::tempdir().unwrap();
-    let all = ["tools", "toolchain", "guest", "client", "kernel", "initrd", "packages"];
+    let all = ["tools", "toolchain", "guest", "llama", "infer", "client", "kernel", "initrd", "packages"];
     let cache = cache(dir.path(), &all);
     let (copy, out) = (copied(dir.path()), dir.path().join("dist"));
     for stray in ["mkosi.local.conf", "mkosi.rootpw", "mkosi.images/rootfs/mkosi.postinst"] {

@@ -2,6 +2,7 @@
 //! locale, number of processors and so on. Only the downloads are shared.
 
 use crate::inputs::store::STORE;
+use crate::pipeline::stage::{STAGES, Stage};
 use crate::tools::sandbox;
 use anyhow::{Context as _, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -9,7 +10,7 @@ use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unsha
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, geteuid, sethostname};
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -110,11 +111,17 @@ impl Place {
 }
 
 /// Builds `checkout`, which has nothing in it but a commit's files, in `scratch`, which must be empty. `xtask` is the built
-/// command; `store` is the directory of downloads, which is shown read-only.
+/// command; `cache` is the one whose downloads are shown read-only, and from which what the stage `taken` ever left is copied.
 ///
 /// # Errors
 /// When the build cannot be set up or does not succeed.
-pub fn build(checkout: &Path, xtask: &Path, store: &Path, scratch: &Path) -> anyhow::Result<Varied> {
+pub fn build(
+    checkout: &Path,
+    xtask: &Path,
+    cache: &Path,
+    taken: Option<Stage>,
+    scratch: &Path,
+) -> anyhow::Result<Varied> {
     let scratch = fs::canonicalize(scratch).with_context(|| format!("resolving {}", scratch.display()))?;
     open_to_all(&scratch)?;
     let place = Place { base: scratch.join("base"), scratch };
@@ -124,12 +131,20 @@ pub fn build(checkout: &Path, xtask: &Path, store: &Path, scratch: &Path) -> any
     let files = files_below(checkout)?;
     // Namespaces, umask and processor set belong to a thread, and are inherited by what it starts.
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| in_thread(checkout, &files, xtask, store, &place));
+        let thread = scope.spawn(|| in_thread(checkout, &files, xtask, cache, taken, &place));
         thread.join().unwrap_or_else(|_panic| bail!("the varied build's thread panicked"))
     })
 }
 
-fn in_thread(checkout: &Path, files: &[PathBuf], xtask: &Path, store: &Path, place: &Place) -> anyhow::Result<Varied> {
+fn in_thread(
+    checkout: &Path,
+    files: &[PathBuf],
+    xtask: &Path,
+    cache: &Path,
+    taken: Option<Stage>,
+    place: &Place,
+) -> anyhow::Result<Varied> {
+    let store = &cache.join(STORE);
     let mut varied = Vec::new();
     let mut same = Vec::new();
     let is_root = geteuid().is_root();
@@ -180,6 +195,9 @@ fn in_thread(checkout: &Path, files: &[PathBuf], xtask: &Path, store: &Path, pla
     } else {
         symlink(store, &shared).with_context(|| format!("linking {}", store.display()))?;
     }
+    if let Some(stage) = taken {
+        take(stage, cache, &place.cache(), is_root).with_context(|| format!("taking stage {}", stage.name()))?;
+    }
     umask(Mode::from_bits_truncate(BUILD_UMASK));
     one_processor()?;
     for (name, value) in [
@@ -210,7 +228,7 @@ fn run(program: &Path, place: &Place, is_root: bool) -> anyhow::Result<()> {
     let errors = output.try_clone().context("sharing the log")?;
     let mut command = Command::new(program);
     command
-        .args(["build", "--no-cache", "--out"])
+        .args(["build", "--out"])
         .arg(place.output().join("dist"))
         .current_dir(place.checkout())
         .env_clear()
@@ -266,11 +284,46 @@ fn copy_checkout(from: &Path, files: &[PathBuf], to: &Path) -> anyhow::Result<()
     Ok(())
 }
 
+/// Copies everything finished that a stage ever left.
+fn take(stage: Stage, from: &Path, to: &Path, is_root: bool) -> std::io::Result<()> {
+    let to = to.join(STAGES).join(stage.name());
+    fs::create_dir_all(&to)?;
+    if is_root {
+        to.ancestors().take(2).try_for_each(|dir| chown(dir, Some(UID), Some(UID)))?;
+    }
+    for entry in fs::read_dir(from.join(STAGES).join(stage.name()))? {
+        let from = entry?.path();
+        // What is under way or was left half done has an extension.
+        if from.is_dir() && from.extension().is_none() {
+            copy_as_is(&from, &to.join(from.file_name().unwrap_or_default()), is_root)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a directory tree with its modes, which are part of the digest of what a stage left.
+fn copy_as_is(from: &Path, to: &Path, is_root: bool) -> std::io::Result<()> {
+    let metadata = fs::symlink_metadata(from)?;
+    if metadata.is_dir() {
+        fs::create_dir(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            copy_as_is(&entry.path(), &to.join(entry.file_name()), is_root)?;
+        }
+        fs::set_permissions(to, metadata.permissions())?;
+    } else if metadata.is_symlink() {
+        symlink(fs::read_link(from)?, to)?;
+    } else {
+        fs::copy(from, to)?;
+    }
+    if is_root { lchown(to, Some(UID), Some(UID)) } else { Ok(()) }
+}
+
 /// Gives a directory tree to [`UID`], who alone may use it.
 fn give_away(path: &Path) -> anyhow::Result<()> {
     let given = || -> std::io::Result<Vec<PathBuf>> {
         if fs::symlink_metadata(path)?.is_symlink() {
-            std::os::unix::fs::lchown(path, Some(UID), Some(UID))?;
+            lchown(path, Some(UID), Some(UID))?;
             return Ok(Vec::new());
         }
         chown(path, Some(UID), Some(UID))?;

@@ -66,7 +66,7 @@ impl AttestFlags {
     /// Opens the key, before anything that takes long.
     pub(super) fn open(&self, log: Option<&Mirror>, how: &How) -> anyhow::Result<Option<Attest>> {
         let Some(file) = &self.attest else { return Ok(None) };
-        ensure!(!how.inputs && how.from.is_none(), "--attest: only a full reproduction is attested");
+        ensure!(!how.inputs && how.is_full(), "--attest: only a full reproduction is attested");
         let SecretKey::Ed25519(key) = key::open(file, &self.passphrase)? else {
             bail!("{}: expected an Ed25519 key, found one for submissions", file.display())
         };

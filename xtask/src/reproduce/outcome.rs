@@ -182,11 +182,11 @@ impl Outcome {
             let boot = self.manifest.boot(release.tee)?;
             let row = boot.snp.rows().first().context("the shape table is empty")?;
             let mut how = String::new();
-            if let Some(last) = self.rebuild.cached.last() {
-                how = format!(" from behind stage {} on, which was not built again", last.name());
+            if !self.rebuild.cached.is_empty() {
+                how = format!(" but for {}, not built again", names(&self.rebuild.cached).join(", "));
             }
             if !self.rebuild.varied.is_empty() {
-                how = format!(" with another {}", axes(&self.rebuild.varied).join(", "));
+                how += &format!(" with another {}", axes(&self.rebuild.varied).join(", "));
             }
             if !self.rebuild.same.is_empty() {
                 how += &format!("; not varied: {}", axes(&self.rebuild.same).join(", "));

@@ -105,7 +105,7 @@ fn look(flags: &Flags, state: &Path, believed: &Believed, attest: Option<&attest
             Ok(answer) => {
                 report::explain(&answer.text);
                 let (varied, attested) = (flags.how.vary, attest.is_some());
-                let full = flags.how.from.is_none();
+                let full = flags.how.is_full();
                 let Answer { yes: reproduced, reason, .. } = answer;
                 done.insert(sha256, Done { version, reproduced, reason, full, varied, attested });
                 replace(&file, &serde_json::to_vec_pretty(&done)?)?;

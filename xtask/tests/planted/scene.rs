@@ -68,7 +68,7 @@ impl Scene {
 
     /// Builds `checkout` with `planted` done to the output of its stage, in a directory called `name`, and gives its
     /// `dist/` and the directory of its stages. A stage whose inputs are those of the finished build, and any in `same`,
-    /// gives what it gave there; so does the client, which is no part of the image and takes minutes to compile.
+    /// gives what it gave there; so do llama.cpp and the client, which take minutes to compile.
     pub(crate) fn build(
         &self,
         name: &str,
@@ -94,7 +94,7 @@ impl Scene {
                 let output = Listing::of_directory(&tree, Some((0, 0)))?.digest().0;
                 fs::write(entry.join("output"), format!("{output}\n"))?;
                 outputs.insert(stage, output);
-            } else if input == record.input || stage == Stage::Client || same.contains(&stage) {
+            } else if input == record.input || matches!(stage, Stage::Llama | Stage::Client) || same.contains(&stage) {
                 symlink(&original, &entry)?;
                 outputs.insert(stage, record.output);
             }
