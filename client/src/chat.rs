@@ -266,11 +266,13 @@ impl Chat<'_> {
             return Err(error).context(PRINTING);
         }
         match outcome? {
-            Outcome::Complete => {}
+            Outcome::Complete if call.route == Route::Models || reply.done.is_some() || reply.failed.is_some() => {}
+            Outcome::Complete => reply.failed = Some("the guest has sent something else than an answer".into()),
             Outcome::Cancelled => reply.failed = Some("cancelled: the answer is incomplete".into()),
             _ if reply.failed.is_some() => {}
             Outcome::Failed => reply.failed = Some("the guest failed: the answer is incomplete".into()),
         }
+        reply.done = reply.done.filter(|_| reply.failed.is_none());
         Ok(reply)
     }
 }

@@ -248,7 +248,7 @@ impl Session {
     /// nothing. When `each` breaks, the reply is cancelled and the rest of it dropped. It returns when the reply is over;
     /// what a paced one is rounded up with comes later and is for [`rest`](Self::rest).
     ///
-    /// The outcome is [`Outcome::Complete`], with a last piece that says how; [`Outcome::Cancelled`], if `each` broke; or
+    /// The outcome is [`Outcome::Complete`], and `each` got every piece; [`Outcome::Cancelled`], if `each` broke before; or
     /// [`Outcome::Failed`].
     ///
     /// # Errors
@@ -287,7 +287,7 @@ impl Session {
             self.wire.send(message)?;
         }
         let patience = if self.shaping == Shaping::Paced { PACED } else { UNPACED };
-        let (mut pieces, mut enough) = (Pieces::default(), false);
+        let (mut pieces, mut enough, mut withheld) = (Pieces::default(), false, false);
         let mut last = Instant::now();
         loop {
             let (mut news, mut end) = (Vec::new(), None);
@@ -304,7 +304,9 @@ impl Session {
                 news.push(None);
             }
             for piece in news {
-                if !enough && each(piece).is_break() {
+                if enough {
+                    withheld |= piece.is_some();
+                } else if each(piece).is_break() {
                     enough = true;
                     if end.is_none()
                         && let Some(message) = self.channel.cancel(self.started.elapsed())?
@@ -314,7 +316,11 @@ impl Session {
                 }
             }
             match end {
-                Some(Outcome::Complete) => pieces.end()?,
+                Some(Outcome::Complete) => {
+                    pieces.end()?;
+                    // The guest had said all of it before it was told to stop, and the caller has not got all.
+                    end = end.filter(|_| !withheld).or(Some(Outcome::Cancelled));
+                }
                 Some(Outcome::Cancelled) => ensure!(enough, "the guest has cut it off"),
                 Some(Outcome::Failed) => {}
                 None => continue,

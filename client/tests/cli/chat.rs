@@ -290,6 +290,24 @@ mod simulated {
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(stderr.ends_with("no: cancelled: the answer is incomplete\n"), "{stderr}");
     }
+
+    /// The guest has said everything by then, and it is on its way in paced messages.
+    #[test]
+    fn an_answer_that_was_not_read_to_its_end_is_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let guest = Guest::good().start(1);
+        let question = "one two ".repeat(1000);
+        let mut command = chat(&guest, dir.path(), &[FLAG, "--receipt", "receipt", &question]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 7]).unwrap();
+        kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.ends_with("no: cancelled: the answer is incomplete\n"), "{stderr}");
+        assert!(output.stdout.len() < question.len() && !dir.path().join("receipt").exists());
+    }
+
     /// On a terminal, which gets nothing but text, whatever the model says.
     #[test]
     fn a_conversation_goes_on_in_another_session() {
