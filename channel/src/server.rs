@@ -206,6 +206,11 @@ impl Session {
         matches!(self.state, State::Idle)
     }
 
+    /// Whether a request has begun to come and is not whole yet.
+    pub fn is_receiving(&self) -> bool {
+        matches!(self.state, State::Asked(_))
+    }
+
     /// Bytes of requests and replies that are held for this session, for limits on all of them together.
     pub fn held(&self) -> usize {
         match &self.state {

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use channel::MAX_REPLY;
 use channel::receipt::{Receipt, Sampling, answer_hash, request_hash};
 use channel::server::Identity;
 use measure::verity::VerityRoot;
@@ -15,8 +17,8 @@ use tokio::task::JoinSet;
 use crate::identity::random;
 use crate::workers::{Worker, Workers};
 
-/// Pieces that wait to be written into the reply; the worker waits when there are more.
-const WAITING: usize = 8;
+/// Bytes that a piece takes beside its content, while it waits to be written into the reply.
+const EACH_PIECE: usize = 64;
 
 /// The model that is served.
 #[derive(Debug, Clone)]
@@ -38,10 +40,18 @@ pub(crate) struct Signer {
 
 /// A reply that is being made. When it is dropped, its worker is.
 pub(crate) struct Reply {
-    pieces: mpsc::Receiver<Piece>,
+    pieces: mpsc::UnboundedReceiver<Piece>,
     _work: JoinSet<()>,
     /// Bytes of the call.
-    pub(crate) held: usize,
+    call: usize,
+    told: Arc<AtomicUsize>,
+}
+
+/// Where pieces of a reply go, at once: whoever reads slowly holds what was said, and not the worker who said it.
+struct Teller {
+    pieces: mpsc::UnboundedSender<Piece>,
+    /// Bytes of all of them, at most [`MAX_REPLY`].
+    told: Arc<AtomicUsize>,
 }
 
 impl Reply {
@@ -56,14 +66,21 @@ impl Reply {
         signer: &Signer,
     ) -> Result<Self, Malformed> {
         let call = Call::parse(content)?;
-        let (sender, pieces) = mpsc::channel(WAITING);
-        let answer = answer(call, Arc::clone(model), Arc::clone(workers), signer.clone(), sender);
+        let (sender, pieces) = mpsc::unbounded_channel();
+        let told = Arc::new(AtomicUsize::new(0));
+        let teller = Teller { pieces: sender, told: Arc::clone(&told) };
+        let answer = answer(call, Arc::clone(model), Arc::clone(workers), signer.clone(), teller);
         let mut work = JoinSet::new();
         work.spawn(async move {
             // That nobody listens any more is no failure.
             let _ = answer.await;
         });
-        Ok(Self { pieces, _work: work, held: content.len() })
+        Ok(Self { pieces, _work: work, call: content.len(), told })
+    }
+
+    /// Bytes that it holds: of the call, and of what was answered, which a receipt may need to the end.
+    pub(crate) fn held(&self) -> usize {
+        self.call.saturating_add(self.told.load(Ordering::Relaxed))
     }
 
     /// The next piece; `None` when it was the last.
@@ -75,8 +92,18 @@ impl Reply {
 /// Nobody wants the rest.
 struct Unwanted;
 
-async fn tell(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), Unwanted> {
-    pieces.send(piece).await.map_err(|_| Unwanted)
+fn tell(to: &Teller, piece: Piece) -> Result<(), Unwanted> {
+    let size = match &piece {
+        Piece::Text(text) => text.len(),
+        Piece::Receipt(bytes) | Piece::Models(bytes) | Piece::Refused(bytes) => bytes.len(),
+        Piece::Done(..) | Piece::Failed(_) | Piece::Busy => 0,
+    };
+    let told = to.told.fetch_add(size.saturating_add(EACH_PIECE), Ordering::Relaxed);
+    if told > MAX_REPLY {
+        let _ = to.pieces.send(Piece::Failed(Failure::Engine));
+        return Err(Unwanted);
+    }
+    to.pieces.send(piece).map_err(|_| Unwanted)
 }
 
 async fn answer(
@@ -84,16 +111,16 @@ async fn answer(
     model: Arc<Model>,
     workers: Arc<Workers>,
     signer: Signer,
-    pieces: mpsc::Sender<Piece>,
+    pieces: Teller,
 ) -> Result<(), Unwanted> {
     if call.route == Route::Models {
-        return tell(&pieces, Piece::Models(openai::models(&model.name))).await;
+        return tell(&pieces, Piece::Models(openai::models(&model.name)));
     }
     let mut request = match Request::parse(&call.body).and_then(|request| served(request, &model.name)) {
         Ok(request) => request,
-        Err(refusal) => return tell(&pieces, Piece::Refused(refusal.to_json())).await,
+        Err(refusal) => return tell(&pieces, Piece::Refused(refusal.to_json())),
     };
-    let Ok(sampling) = settle(&mut request) else { return tell(&pieces, Piece::Failed(Failure::Engine)).await };
+    let Ok(sampling) = settle(&mut request) else { return tell(&pieces, Piece::Failed(Failure::Engine)) };
     let receipt = call.salt.map(|salt| Pending {
         salt,
         request: request_hash(&salt, &call.body),
@@ -102,7 +129,7 @@ async fn answer(
         sampling,
     });
     drop(call);
-    let Some(worker) = workers.take().await else { return tell(&pieces, Piece::Busy).await };
+    let Some(worker) = workers.take().await else { return tell(&pieces, Piece::Busy) };
     converse(worker, &request, receipt, &signer, &pieces).await
 }
 
@@ -111,7 +138,7 @@ async fn converse(
     request: &Request,
     mut receipt: Option<Pending>,
     signer: &Signer,
-    pieces: &mpsc::Sender<Piece>,
+    pieces: &Teller,
 ) -> Result<(), Unwanted> {
     let mut said = worker.ask(request).await.map(|()| None);
     loop {
@@ -121,14 +148,14 @@ async fn converse(
                 if let Some(receipt) = &mut receipt {
                     receipt.answer.push_str(&text);
                 }
-                tell(pieces, Piece::Text(text)).await?;
+                tell(pieces, Piece::Text(text))?;
             }
             Ok(Some(Frame::Done(finish, usage))) => {
                 drop(worker);
                 return done(finish, usage, receipt, signer, pieces).await;
             }
-            Ok(Some(Frame::Failed(failure))) => return tell(pieces, Piece::Failed(failure)).await,
-            Ok(Some(Frame::Ready)) | Err(_) => return tell(pieces, Piece::Failed(Failure::Engine)).await,
+            Ok(Some(Frame::Failed(failure))) => return tell(pieces, Piece::Failed(failure)),
+            Ok(Some(Frame::Ready)) | Err(_) => return tell(pieces, Piece::Failed(Failure::Engine)),
         }
         said = worker.next().await.map(Some);
     }
@@ -139,11 +166,11 @@ async fn done(
     usage: Usage,
     receipt: Option<Pending>,
     signer: &Signer,
-    pieces: &mpsc::Sender<Piece>,
+    pieces: &Teller,
 ) -> Result<(), Unwanted> {
-    tell(pieces, Piece::Done(finish, usage)).await?;
+    tell(pieces, Piece::Done(finish, usage))?;
     match receipt.and_then(|receipt| receipt.sign(signer)) {
-        Some(receipt) => tell(pieces, Piece::Receipt(receipt)).await,
+        Some(receipt) => tell(pieces, Piece::Receipt(receipt)),
         None => Ok(()),
     }
 }

@@ -21,8 +21,10 @@ pub struct Limits {
     pub report_time: Duration,
     /// How old the feed may be that a client is sent.
     pub feed_age: Duration,
-    /// Bytes of requests and replies in all sessions together.
+    /// Bytes of requests and replies in all sessions together; of requests that are not whole yet, half of it.
     pub held: usize,
+    /// From the first message of a request to its last.
+    pub request_time: Duration,
     /// For a client to take a message.
     pub send_time: Duration,
     /// From the end of a reply, or the beginning of the session, to the next request.
@@ -39,6 +41,8 @@ pub struct Limits {
     pub worker_start: Duration,
     /// From one thing that a worker says to the next.
     pub worker_silence: Duration,
+    /// From when nobody wants more of a worker to its end.
+    pub worker_end: Duration,
     /// For a set of static keys.
     pub identity_time: Duration,
     /// Sessions under a set of static keys.
@@ -62,6 +66,7 @@ impl Limits {
         report_time: Duration::from_secs(8),
         feed_age: Duration::from_secs(5),
         held: 64 << 20,
+        request_time: Duration::from_secs(30),
         send_time: Duration::from_secs(20),
         idle_time: Duration::from_secs(15 * 60),
         ping_every: Duration::from_secs(30),
@@ -70,6 +75,7 @@ impl Limits {
         worker_wait: Duration::from_secs(10),
         worker_start: Duration::from_secs(300),
         worker_silence: Duration::from_secs(300),
+        worker_end: Duration::from_secs(60),
         identity_time: Duration::from_secs(60 * 60),
         identity_sessions: 1000,
         metrics_every: Duration::from_secs(60),
@@ -110,6 +116,9 @@ pub(crate) struct Budget {
     held: Arc<AtomicUsize>,
 }
 
+/// Bytes that a session may hold however much the others do: an ordinary question, or an answer to one.
+const LITTLE: usize = 16 << 10;
+
 /// One session's part.
 #[derive(Debug)]
 pub(crate) struct Share {
@@ -128,13 +137,15 @@ impl Budget {
 }
 
 impl Share {
-    /// Notes what the session holds now; whether that is still within the budget.
-    pub(crate) fn set(&mut self, held: usize) -> bool {
+    /// Notes what the session holds now, of a request that is not whole yet or otherwise; whether that is still within the
+    /// budget.
+    pub(crate) fn set(&mut self, held: usize, receiving: bool) -> bool {
         let others = self.budget.held.fetch_sub(self.held, Ordering::Relaxed).saturating_sub(self.held);
         self.held = held;
         self.budget.held.fetch_add(held, Ordering::Relaxed);
-        // Whoever holds nothing is not the one who has to go.
-        held == 0 || others.saturating_add(held) <= self.budget.limit
+        let limit = if receiving { self.budget.limit / 2 } else { self.budget.limit };
+        // Whoever holds little is not the one who has to go.
+        held <= LITTLE || others.saturating_add(held) <= limit
     }
 }
 
@@ -162,11 +173,21 @@ mod tests {
 
     #[test]
     fn a_budget_is_of_all_shares_together() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100 << 10);
         let (mut first, mut second) = (budget.share(), budget.share());
-        assert!(first.set(60) && second.set(40) && !second.set(41) && second.set(0));
-        assert!(!first.set(101) && second.set(0) && first.set(100) && !second.set(1));
+        let mut set = |first_holds: usize, second_holds: usize, receiving| {
+            (first.set(first_holds << 10, false), second.set(second_holds << 10, receiving))
+        };
+        assert_eq!(set(60, 0, false), (true, true));
+        assert_eq!(set(60, 40, false), (true, true));
+        assert_eq!(set(60, 41, false), (true, false));
+        // Replies have room that half a request has not, and little is always held.
+        assert_eq!(set(30, 20, true), (true, true));
+        assert_eq!(set(30, 21, true), (true, false));
+        assert_eq!(set(0, 16, true), (true, true));
+        assert_eq!(set(84, 16, true), (true, true));
+        assert_eq!(set(101, 16, true), (false, true));
         drop(first);
-        assert!(second.set(100));
+        assert!(second.set(100 << 10, false));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A value is of one of two kinds, and its type says which. What is [`Seen`] can be computed by whoever sees the packets,
 //! and is exact. What only the agent knows, [`Known`] and [`Timed`], is gathered for each connection in a [`Tally`] and
-//! added to the page together with that of at least [`TOGETHER`] sessions which have ended, rounded. Either way the page
+//! rounded and added to the page together with that of at least [`TOGETHER`] sessions which have ended. Either way the page
 //! changes at points of a grid of a minute ([`crate::Limits::metrics_every`]) and at no other time. There is no label that
 //! is not in this directory, and none that a peer has a say in.
 
@@ -159,7 +159,9 @@ impl Metrics {
     pub(crate) fn publish(&self, memory: Option<u64>) {
         let mut state = self.state();
         if state.ended >= TOGETHER {
-            let waiting = mem::replace(&mut state.waiting, Values::NONE);
+            let mut waiting = mem::replace(&mut state.waiting, Values::NONE);
+            // What is left over is gone: with it, the next sums would tell in the end what this one was exactly.
+            page::round(&mut waiting);
             state.published.add(&waiting);
             state.ended = 0;
             state.memory = memory;
@@ -389,6 +391,22 @@ mod tests {
         assert_eq!(value(&page, r#"agent_seal_seconds_bucket{le="+Inf"}"#), "10");
         assert_eq!(value(&page, "agent_seal_seconds_count"), "10");
         assert_eq!(value(&page, "agent_seal_seconds_sum"), "0.000550");
+    }
+
+    #[test]
+    fn what_rounding_leaves_is_never_published() {
+        let metrics = Metrics::new(&[], None);
+        for _ in 0..3 {
+            for number in 0..TOGETHER + 5 {
+                session(&metrics, if number == 0 { 1900 } else { 0 });
+            }
+            metrics.publish(None);
+        }
+        let page = metrics.page();
+        assert_eq!(value(&page, r#"agent_tokens_total{direction="out"}"#), "3000");
+        assert_eq!(value(&page, "agent_seal_seconds_count"), "30");
+        assert_eq!(value(&page, r#"agent_seal_seconds_bucket{le="+Inf"}"#), "30");
+        assert_eq!(value(&page, "agent_seal_seconds_sum"), "0.001350");
     }
 
     #[test]

@@ -20,6 +20,9 @@ use crate::metrics::{Known, Seen, Tally, Timed};
 use crate::socket::{Goodbye, Socket};
 use crate::websocket::Event;
 
+/// Bytes of the largest call. A request that is larger is none, and is not waited for.
+const MAX_CALL: usize = 34 + openai::MAX_BODY;
+
 /// How long before its end a session without a reply under way is closed in order.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -65,7 +68,6 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
     let attesting = hello.finish(&m3, agent.now()).map_err(|_| malformed(io::ErrorKind::InvalidData.into()))?;
     took += began.elapsed();
     tally.time(Timed::Handshake, took);
-    agent.metrics.seen(Seen::HandshakeComplete);
 
     let failed = || {
         agent.metrics.seen(Seen::NotAttested);
@@ -88,6 +90,7 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
     let evidence = Attestation { kind: Kind::Snp, report: &attested.report, path: None, operator, feed: &feed };
     let (session, evidence) = attesting.attest(&evidence).map_err(|_| failed())?;
     socket.send(&evidence).await.map_err(|_| Goodbye::Violation)?;
+    agent.metrics.seen(Seen::HandshakeComplete);
     tally.attested();
     Ok((session, Signer { identity, measurement: attested.measurement }))
 }
@@ -118,8 +121,10 @@ struct Open {
 
 /// When something has to be done if nothing else happens.
 struct Times {
-    /// The last request or the end of its reply.
+    /// There was a request or a reply.
     active: Instant,
+    /// The request that is coming began to.
+    receiving: Option<Instant>,
     /// Something came.
     heard: Instant,
     /// The next ping.
@@ -156,13 +161,22 @@ impl Open {
         let mut share = self.agent.budget.share();
         let mut reply: Option<Reply> = None;
         let now = Instant::now();
-        let mut times = Times { active: now, heard: now, ping: now + limits.ping_every };
+        let mut times = Times { active: now, receiving: None, heard: now, ping: now + limits.ping_every };
         loop {
             self.send_what_is_due().await?;
+            if self.session.is_receiving() && self.session.held() > MAX_CALL {
+                self.agent.metrics.seen(Seen::RejectedRecord);
+                return Ok(Goodbye::Violation);
+            }
             if !hold(&mut share, &self.session, reply.as_ref()) {
                 return Ok(Goodbye::Busy);
             }
             let (idle, now) = (self.session.is_idle(), Instant::now());
+            if !idle {
+                times.active = now;
+            }
+            times.receiving = self.session.is_receiving().then(|| times.receiving.unwrap_or(now));
+            let whole = times.receiving.map(|began| (began + limits.request_time, Goodbye::Violation, true));
             let ends = [
                 (times.heard + limits.silence, Goodbye::GoingAway, true),
                 (times.active + limits.idle_time, Goodbye::Normal, idle),
@@ -170,7 +184,7 @@ impl Open {
                 (self.agent.at(self.session.expires()), Goodbye::Normal, true),
                 (now, Goodbye::GoingAway, idle && *self.drain.borrow()),
             ];
-            let ends = ends.into_iter().filter(|(.., applies)| *applies);
+            let ends = ends.into_iter().chain(whole).filter(|(.., applies)| *applies);
             let Some((end, goodbye, _)) = ends.min_by_key(|(at, ..)| *at) else { return Ok(Goodbye::Normal) };
             if end <= now {
                 return Ok(goodbye);
@@ -188,7 +202,6 @@ impl Open {
                     times.heard = Instant::now();
                     match event? {
                         Event::Message(message) => {
-                            times.active = times.heard;
                             if self.take(&message, &mut reply)? {
                                 return Ok(Goodbye::Normal);
                             }
@@ -199,7 +212,6 @@ impl Open {
                     }
                 }
                 piece = next_piece(&mut reply) => {
-                    times.active = Instant::now();
                     self.add(piece, &mut reply)?;
                 }
                 _ = self.drain.changed() => {}
@@ -295,7 +307,7 @@ async fn next_piece(reply: &mut Option<Reply>) -> Option<Piece> {
 
 /// Whether what the session holds is within the budget of all.
 fn hold(share: &mut Share, session: &Session, reply: Option<&Reply>) -> bool {
-    share.set(session.held().saturating_add(reply.map_or(0, |reply| reply.held)))
+    share.set(session.held().saturating_add(reply.map_or(0, Reply::held)), session.is_receiving())
 }
 
 /// Why there is nothing more to be said in a session.

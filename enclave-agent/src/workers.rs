@@ -8,6 +8,7 @@ use std::time::Duration;
 use openai::{Frame, FrameError, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
@@ -25,13 +26,16 @@ pub(crate) struct Workers {
     slots: Arc<Semaphore>,
     wait: Duration,
     silence: Duration,
+    end: Duration,
 }
 
-/// A worker for one request. When this is dropped, the worker learns that nobody wants more of it.
+/// A worker for one request. When this is dropped, the worker learns that nobody wants more of it. Its slot is free when it
+/// has gone: there are never more at work than slots, whatever clients begin and give up.
 pub(crate) struct Worker {
-    connection: Connection,
+    /// Until it is dropped.
+    working: Option<(Connection, OwnedSemaphorePermit)>,
     silence: Duration,
-    _slot: OwnedSemaphorePermit,
+    end: Duration,
 }
 
 /// A worker that has said nothing for too long, or is gone, or has said what it may not.
@@ -45,7 +49,8 @@ impl Workers {
         let ((ready, spare), (first, warm)) = (mpsc::channel(1), watch::channel(false));
         tokio::spawn(keep_ready(socket, ready, first, limits.worker_start, limits.retry));
         let slots = Arc::new(Semaphore::new(most as usize));
-        Self { spare: Mutex::new(spare), warm, slots, wait: limits.worker_wait, silence: limits.worker_silence }
+        let (wait, silence, end) = (limits.worker_wait, limits.worker_silence, limits.worker_end);
+        Self { spare: Mutex::new(spare), warm, slots, wait, silence, end }
     }
 
     /// Waits for the first worker to be ready.
@@ -62,7 +67,7 @@ impl Workers {
             loop {
                 let mut connection = spare.recv().await?;
                 if connection.is_idle() {
-                    return Some(Worker { connection, silence: self.silence, _slot: slot });
+                    return Some(Worker { working: Some((connection, slot)), silence: self.silence, end: self.end });
                 }
             }
         };
@@ -75,13 +80,38 @@ impl Worker {
     pub(crate) async fn ask(&mut self, request: &Request) -> Result<(), Lost> {
         let mut bytes = Vec::new();
         openai::write_request(&mut bytes, request).map_err(|_| Lost)?;
-        let sent = timeout(self.silence, self.connection.stream.write_all(&bytes)).await;
+        let sent = timeout(self.silence, self.connection()?.stream.write_all(&bytes)).await;
         sent.map_err(|_| Lost)?.map_err(|_| Lost)
     }
 
     /// The next thing that it says.
     pub(crate) async fn next(&mut self) -> Result<Frame, Lost> {
-        timeout(self.silence, self.connection.next()).await.map_err(|_| Lost)?
+        timeout(self.silence, self.connection()?.next()).await.map_err(|_| Lost)?
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection, Lost> {
+        self.working.as_mut().map(|(connection, _)| connection).ok_or(Lost)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Without a runtime all of it is over.
+        let (Some((Connection { mut stream, .. }, slot)), Ok(runtime)) = (self.working.take(), Handle::try_current())
+        else {
+            return;
+        };
+        let end = self.end;
+        runtime.spawn(async move {
+            let gone = async {
+                stream.shutdown().await?;
+                while stream.read(&mut [0; READ]).await? > 0 {}
+                Ok::<_, io::Error>(())
+            };
+            // One that does not go is not waited for without end; systemd ends it.
+            let _ = timeout(end, gone).await;
+            drop(slot);
+        });
     }
 }
 

@@ -207,13 +207,14 @@ fn a_spare_that_died_is_not_used_and_a_silent_worker_is_given_up() {
         }
         _ => openai::fake::serve(stream),
     };
-    let mut setup = limits(|limits| limits.worker_silence = Duration::from_millis(300));
+    let mut setup = limits(|limits| limits.worker_silence = Duration::from_secs(2));
     setup.worker = Arc::new(worker);
     let scene = ready(setup);
     let mut client = Client::open(scene.address, Shaping::Off).unwrap();
-    for expected in ["first", "second"] {
+    for (expected, started, running) in [("first", 2, 0), ("second", 4, 1)] {
         assert_eq!(text(&client.ask(&chat(expected, "")).0), expected);
-        wait_until(|| scene.workers_running.load(Ordering::SeqCst) <= 1);
+        wait_until(|| scene.workers_started.load(Ordering::SeqCst) == started);
+        wait_until(|| scene.workers_running.load(Ordering::SeqCst) == running);
     }
     let (pieces, _) = client.ask(&chat("third", ""));
     assert!(pieces == [Piece::Failed(Failure::Engine)]);
@@ -223,7 +224,7 @@ fn a_spare_that_died_is_not_used_and_a_silent_worker_is_given_up() {
 #[test]
 fn whoever_comes_when_all_workers_are_busy_is_told() {
     let mut setup = hesitant();
-    (setup.limits.workers, setup.limits.worker_wait) = (1, Duration::from_millis(200));
+    (setup.limits.workers, setup.limits.worker_wait) = (1, Duration::from_secs(2));
     let scene = ready(setup);
     let first = asking(&scene);
     let mut second = Client::open(scene.address, Shaping::Off).unwrap();
@@ -232,6 +233,59 @@ fn whoever_comes_when_all_workers_are_busy_is_told() {
     wait_until(|| scene.workers_running.load(Ordering::SeqCst) == 1);
     second.send(&chat("x", "")).unwrap();
     assert!(second.receive().unwrap().0 == [Piece::Text("so".into())]);
+}
+
+#[test]
+fn a_slot_is_free_when_its_worker_has_gone() {
+    let (go_on, wait) = channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let worker = move |stream: &mut std::os::unix::net::UnixStream| {
+        Frame::Ready.write(stream)?;
+        if read_request(stream).is_ok() {
+            Frame::Text("so".into()).write(stream)?;
+            // It does not look whether somebody listens.
+            let _ = wait.lock().unwrap().recv();
+        }
+        Ok(())
+    };
+    let mut setup = Setup { worker: Arc::new(worker), ..Setup::default() };
+    (setup.limits.workers, setup.limits.worker_wait) = (1, Duration::from_millis(200));
+    let scene = ready(setup);
+    let mut first = asking(&scene);
+    first.cancel().unwrap();
+    assert!(first.rest().unwrap().1 == Outcome::Cancelled);
+    assert!(first.ask(&chat("x", "")).0 == [Piece::Busy]);
+    go_on.send(()).unwrap();
+    wait_until(|| scene.workers_running.load(Ordering::SeqCst) == 1);
+    drop(first);
+    drop(go_on);
+    wait_until(|| Client::open(scene.address, Shaping::Off).unwrap().ask(&chat("x", "")).0 != [Piece::Busy]);
+}
+
+#[test]
+fn whoever_reads_slowly_holds_no_worker() {
+    let worker = |stream: &mut std::os::unix::net::UnixStream| {
+        Frame::Ready.write(stream)?;
+        if read_request(stream).is_ok() {
+            for _ in 0..200 {
+                Frame::Text("x".repeat(10_000)).write(stream)?;
+            }
+            Frame::Done(Finish::Stop, Usage { prompt: 1, completion: 200 }).write(stream)?;
+        }
+        Ok(())
+    };
+    let mut setup = Setup { worker: Arc::new(worker), ..Setup::default() };
+    setup.limits.workers = 1;
+    let scene = ready(setup);
+    // Two hundred pieces take twenty seconds to be sent in this shape.
+    let mut slow = Client::open(scene.address, Shaping::Paced).unwrap();
+    slow.send(&chat("x", "")).unwrap();
+    // More than the connection holds, of which nothing is read.
+    let mut still = Client::open(scene.address, Shaping::Off).unwrap();
+    still.send(&chat("x", "")).unwrap();
+    let mut other = Client::open(scene.address, Shaping::Off).unwrap();
+    assert_eq!(text(&other.ask(&chat("x", "")).0).len(), 2_000_000);
+    drop((slow, still));
 }
 
 #[test]
@@ -263,11 +317,26 @@ fn sessions_are_limited_by_the_guest_and_by_its_operator() {
 
 #[test]
 fn what_all_sessions_hold_is_limited() {
-    let scene = ready(limits(|limits| limits.held = 100_000));
+    let scene = ready(limits(|limits| limits.held = 200_000));
     let mut client = Client::open(scene.address, Shaping::Off).unwrap();
     assert!(client.send_content(&[0; 90_000]).and_then(|()| client.rest()).is_ok());
     let lost = client.send_content(&[0; 200_000]).and_then(|()| client.rest());
     assert!(lost.is_err());
+    assert_eq!(text(&Client::open(scene.address, Shaping::Off).unwrap().ask(&chat("x", "")).0), "x");
+}
+
+#[test]
+fn a_request_that_never_ends_is_not_waited_for() {
+    let scene = ready(limits(|limits| limits.request_time = Duration::from_millis(300)));
+    let mut client = Client::open(scene.address, Shaping::Off).unwrap();
+    client.send_but_the_end(&vec![0; 100_000]).unwrap();
+    assert_eq!(scene::receive(&mut client.socket).unwrap_err().0, "1002");
+    // And one that is no call, because it is too large, at once.
+    let scene = ready(Setup::default());
+    let mut client = Client::open(scene.address, Shaping::Off).unwrap();
+    let begin = Instant::now();
+    let ended = client.send_but_the_end(&vec![0; 400_000]).and_then(|()| scene::receive(&mut client.socket));
+    assert!(ended.is_err() && begin.elapsed() < Limits::GUEST.request_time);
     assert_eq!(text(&Client::open(scene.address, Shaping::Off).unwrap().ask(&chat("x", "")).0), "x");
 }
 
@@ -287,7 +356,7 @@ fn keys_are_replaced_and_old_sessions_keep_theirs() {
 #[test]
 fn slow_handshakes_and_idle_sessions_are_ended() {
     let scene = ready(limits(|limits| {
-        (limits.handshake_time, limits.idle_time) = (Duration::from_millis(300), Duration::from_millis(600));
+        (limits.handshake_time, limits.idle_time) = (Duration::from_secs(3), Duration::from_secs(1));
     }));
     let mut slow = scene::dial(scene.address).unwrap();
     assert_eq!(scene::receive(&mut slow).unwrap_err().0, "1002");
@@ -299,12 +368,12 @@ fn slow_handshakes_and_idle_sessions_are_ended() {
 #[test]
 fn a_client_that_gives_no_sign_of_life_is_gone() {
     let scene = ready(limits(|limits| {
-        (limits.ping_every, limits.silence) = (Duration::from_millis(50), Duration::from_secs(2));
+        (limits.ping_every, limits.silence) = (Duration::from_millis(200), Duration::from_secs(4));
         limits.sessions = 1;
     }));
     let mut alive = Client::open(scene.address, Shaping::Off).unwrap();
     let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(4) {
+    while begin.elapsed() < Duration::from_secs(6) {
         // Reading answers pings.
         alive.socket.read().unwrap();
     }

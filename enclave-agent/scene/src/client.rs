@@ -127,6 +127,18 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a request with any content, but for its last message.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub fn send_but_the_end(&mut self, content: &[u8]) -> Result<(), Broken> {
+        let messages = self.session.request(content, self.started.elapsed())?;
+        for message in messages.iter().take(messages.len().saturating_sub(1)) {
+            self.socket.send(Message::binary(message.clone()))?;
+        }
+        Ok(())
+    }
+
     /// What comes next of the reply: pieces, of which there may be none yet, and whether and how it has ended.
     ///
     /// # Errors

@@ -149,6 +149,7 @@ impl Setup {
             running.fetch_add(1, Ordering::SeqCst);
             // Whoever talked to it notices what becomes of it.
             let _ = worker(stream);
+            let _ = stream.shutdown(std::net::Shutdown::Both);
             running.fetch_sub(1, Ordering::SeqCst);
         });
         let made = Arc::clone(&reports);

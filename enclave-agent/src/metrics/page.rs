@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::{BOUNDS, Known, Seen, State, Timed, Times};
+use super::{BOUNDS, Known, Seen, State, Timed, Times, Values};
 use crate::boot::Stage;
 
 /// Of what format the page is.
@@ -101,6 +101,23 @@ pub(super) const fn bounds(timed: Timed) -> [Duration; BOUNDS] {
     ]
 }
 
+/// Rounds what is about to be added to the page.
+pub(super) fn round(values: &mut Values) {
+    for family in &KNOWN {
+        for (known, _) in family.lines {
+            let count = &mut values.counts[*known as usize];
+            *count -= *count % family.unit;
+        }
+    }
+    for (timed, ..) in HISTOGRAMS {
+        let Times { counts, sum } = &mut values.times[timed as usize];
+        counts.iter_mut().for_each(|count| *count -= *count % HISTOGRAM_UNIT);
+        let unit = bounds(timed)[0].as_nanos().saturating_mul(HISTOGRAM_UNIT.into());
+        let over = u64::try_from(sum.as_nanos() % unit).unwrap_or(0);
+        *sum = sum.saturating_sub(Duration::from_nanos(over));
+    }
+}
+
 pub(super) fn render(boot: &[Stage], state: &State) -> String {
     let mut page = Page(String::new());
     page.head("agent_boot_seconds", "gauge", "How long each stage of the boot took, as on /boot.");
@@ -148,7 +165,7 @@ impl Page {
     fn family<T>(&mut self, family: &Family<T>, value: impl Fn(&T) -> u64) {
         self.head(family.name, "counter", family.help);
         for (line, labels) in family.lines {
-            self.line(family.name, labels, &rounded(value(line), family.unit).to_string());
+            self.line(family.name, labels, &value(line).to_string());
         }
     }
 
@@ -159,18 +176,11 @@ impl Page {
         for (bound, more) in names.zip(&times.counts) {
             count = count.saturating_add(*more);
             let labels = format!("le=\"{bound}\"");
-            self.line(&format!("{name}_bucket"), &labels, &rounded(count, HISTOGRAM_UNIT).to_string());
+            self.line(&format!("{name}_bucket"), &labels, &count.to_string());
         }
-        let unit = bounds[0].as_micros().saturating_mul(HISTOGRAM_UNIT.into());
-        let micros = times.sum.as_micros();
-        let sum = u64::try_from(micros - micros % unit).unwrap_or(u64::MAX);
-        self.line(&format!("{name}_sum"), "", &seconds(Duration::from_micros(sum)));
-        self.line(&format!("{name}_count"), "", &rounded(count, HISTOGRAM_UNIT).to_string());
+        self.line(&format!("{name}_sum"), "", &seconds(times.sum));
+        self.line(&format!("{name}_count"), "", &count.to_string());
     }
-}
-
-fn rounded(value: u64, unit: u64) -> u64 {
-    value - value % unit
 }
 
 fn seconds(time: Duration) -> String {
