@@ -46,7 +46,7 @@ fn run(listeners: Listeners) -> io::Result<()> {
     let config = Config {
         root: PathBuf::from("/"),
         attest: PathBuf::from(attest::SOCKET),
-        infer: PathBuf::from("/run/infer.sock"),
+        infer: PathBuf::from("/run/agent/infer.sock"),
         limits: Limits::GUEST,
         ip_socket: can_open_ip_socket(),
     };

@@ -1,4 +1,4 @@
-//! What the agent and its helper say to each other on `/run/attest.sock` (docs/formats.md, "Attestation helper"), and the
+//! What the agent and its helper say to each other on `/run/agent/attest.sock` (docs/formats.md, "Attestation helper"), and the
 //! helper itself.
 //!
 //! The helper alone can have reports made, and it makes one kind: the report of a session, over the two hashes it is asked

@@ -5,7 +5,7 @@ use channel::feed::MAX_FEED;
 use measure::{Digest, Sha256};
 
 /// Where the helper listens.
-pub const SOCKET: &str = "/run/attest.sock";
+pub const SOCKET: &str = "/run/agent/attest.sock";
 
 /// Bytes of a request.
 pub const REQUEST: usize = LABEL.len() + 1 + 64;
