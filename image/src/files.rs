@@ -1,9 +1,10 @@
 //! Whole files and trees: read with a limit, replaced in one step, removed.
 
 use anyhow::{Context as _, ensure};
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use nix::fcntl::OFlag;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,10 +21,46 @@ pub fn require_regular(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A whole file of at most `limit` bytes.
+/// A whole regular file of at most `limit` bytes. A pipe in its place is an error, and nobody waits for its writer.
+///
+/// # Errors
+/// When it cannot be read, is something else or is longer.
 pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_all(open(path, OFlag::empty())?, limit)
+}
+
+/// The regular file at `path`, and no link to one: what a guest or its QEMU could have put there is not waited for.
+///
+/// # Errors
+/// When it cannot be opened or is something else.
+pub(crate) fn open_own(path: &Path) -> io::Result<File> {
+    open(path, OFlag::O_NOFOLLOW)
+}
+
+/// Copies the regular file at `from`, and no link to one, which may be in a directory that a guest's QEMU can write.
+///
+/// # Errors
+/// When it is something else, or one of the two cannot be opened, read or written.
+pub fn copy_own(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = open_own(from)?;
+    io::copy(&mut from, &mut File::create(to)?).map(drop)
+}
+
+fn open(path: &Path, more: OFlag) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags((OFlag::O_NONBLOCK | more).bits()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file")),
+    }
+}
+
+/// All of what can be read once, a pipe included, if it is at most `limit` bytes.
+///
+/// # Errors
+/// When it cannot be read or is longer.
+pub fn read_all(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {
         true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("expected at most {limit} bytes"))),
         false => Ok(bytes),
@@ -103,5 +140,12 @@ mod tests {
             assert!(error.contains("expected a regular file"), "{name}: {error}");
         }
         assert!(require_regular(&at("absent")).is_err());
+        for (name, read) in [("file", true), ("link", true), ("device", false), ("pipe", false), (".", false)] {
+            assert_eq!(read_bounded(&at(name), 3).is_ok(), read, "{name}");
+        }
+        assert!(read_bounded(&at("file"), 2).is_err());
+        for (name, copied) in [("file", true), ("link", false), ("device", false), ("pipe", false)] {
+            assert_eq!(copy_own(&at(name), &at("copy")).is_ok(), copied, "{name}");
+        }
     }
 }

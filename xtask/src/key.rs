@@ -2,7 +2,7 @@
 
 use crate::report::Answer;
 use anyhow::{Context as _, ensure};
-use image::files::read_bounded;
+use image::files::{read_all, read_bounded};
 use log_client::keys::at_rest::{AnyPublicKey, MAX_KEY_FILE, MAX_PASSPHRASE, Passphrase, SecretKey};
 use std::fs::{self, File};
 use std::io::{IsTerminal as _, Write as _};
@@ -128,7 +128,8 @@ impl PassphraseFlags {
     /// The passphrase of an existing key.
     pub(crate) fn read(&self, prompt: &str) -> anyhow::Result<Passphrase> {
         let bytes = match &self.passphrase_file {
-            Some(file) => read_bounded(file, MAX_PASSPHRASE as u64 + 2)
+            Some(file) => File::open(file)
+                .and_then(|file| read_all(file, MAX_PASSPHRASE as u64 + 2))
                 .with_context(|| format!("reading the passphrase from {}", file.display()))?,
             None => {
                 ensure!(std::io::stdin().is_terminal(), "there is no terminal to ask; name a --passphrase-file");

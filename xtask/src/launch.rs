@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use attest::frame;
 use channel::operator::Operator;
 use feed::{FeedFlags, Source};
-use image::files::read_bounded;
+use image::files::{copy_own, read_bounded};
 use image::pipeline::dist::OVMF;
 use image::progress::{Progress as _, Unit};
 use image::result::launch::{Dist, Firmware, Guest, Interrupts, Machine, Platform, Readiness, free_port, tools};
@@ -193,7 +193,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     }
     drop(guest);
     if let (Some(inside), Some(file)) = (&machine.capture, &flags.capture) {
-        fs::copy(inside, file).with_context(|| format!("copying {inside} to {}", file.display()))?;
+        copy_own(Path::new(inside), file).with_context(|| format!("copying {inside} to {}", file.display()))?;
     }
     if flags.record.is_none() {
         fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;

@@ -1,7 +1,7 @@
 //! A build's output directory, as far as booting it goes.
 
 use super::{CPU, Firmware, Machine, Platform};
-use crate::files::read_bounded;
+use crate::files::{read_bounded, read_text};
 use crate::pipeline::dist::{COMMAND_LINE, DISK, INITRD, KERNEL, MODEL, OVMF};
 use crate::pipeline::measured::MAX_BOOT_FILE;
 use crate::pipeline::stage::{Cache, Stage};
@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// The files a machine is made of.
 const FILES: [&str; 6] = [KERNEL, INITRD, COMMAND_LINE, DISK, MODEL, OVMF];
+
+/// Most bytes of a command line; Linux takes half of it.
+const MAX_COMMAND_LINE: u64 = 4 << 10;
 
 /// SEV_FEATURES as QEMU and KVM launch guests: SNP and nothing else.
 const SEV_FEATURES: SevFeatures = SevFeatures(0x1);
@@ -54,7 +57,7 @@ impl Dist {
     /// When the file is not a command line of docs/formats.md.
     pub fn command_line(&self, tee: Tee) -> anyhow::Result<String> {
         let path = self.path(COMMAND_LINE);
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let text = read_text(Path::new(&path), MAX_COMMAND_LINE)?;
         let built: CommandLine = text.parse().with_context(|| format!("parsing {path}"))?;
         Ok(CommandLine { tee, ..built }.to_string())
     }

@@ -1,6 +1,7 @@
 //! A machine under way: started in the sandbox, watched through its console and its port, killed when dropped.
 
 use super::{Firmware, Machine, Platform, Port};
+use crate::files::open_own;
 use crate::progress::Bar;
 use crate::tools::sandbox::{Bind, Ending, Network, Running, Sandbox};
 use anyhow::{Context as _, bail};
@@ -196,7 +197,8 @@ impl Guest {
     pub fn console(&self) -> anyhow::Result<Vec<String>> {
         let read = || -> std::io::Result<Vec<u8>> {
             let mut bytes = Vec::new();
-            let mut file = File::open(&self.console)?;
+            // QEMU can put something else in its place.
+            let mut file = open_own(&self.console)?;
             let skipped = file.metadata()?.len().saturating_sub(MAX_CONSOLE);
             file.seek(SeekFrom::Start(skipped))?;
             file.take(MAX_CONSOLE).read_to_end(&mut bytes)?;
