@@ -1,6 +1,7 @@
 //! What all sessions share, and how it comes to be: only a guest that is ready has it.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,11 +15,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::Config;
-use crate::attestation::Helper;
+use crate::attestation::Attester;
 use crate::boot::read_small;
 use crate::calls::Model;
 use crate::identity::{Identities, random};
-use crate::limits::{Budget, Limits, Rate};
+use crate::limits::{Budget, Limits, Turns};
 use crate::log::{self, Event};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -29,11 +30,13 @@ pub(crate) struct Agent {
     pub(crate) limits: Limits,
     started: Instant,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) helper: Helper,
+    pub(crate) attester: Attester,
     /// The operator document as the host gave it.
     pub(crate) operator: Option<Vec<u8>>,
+    /// What HOST_DATA is, if there is one.
+    pub(crate) operator_digest: Option<Sha256>,
     identities: Mutex<Identities>,
-    handshakes: Mutex<Rate>,
+    handshakes: Mutex<Turns>,
     pub(crate) reports: Semaphore,
     pub(crate) sessions: Arc<Semaphore>,
     most_sessions: u32,
@@ -51,8 +54,8 @@ impl Agent {
     pub(crate) async fn new(config: &Config, metrics: &Arc<Metrics>) -> Result<Self, Readiness> {
         let Config { root, attest, infer, limits, .. } = config;
         let model = model(root).map_err(|_| Readiness::ModelUnknown)?;
-        let helper = Helper::new(attest.clone(), limits);
-        let operator = helper.operator().await.map_err(|_| Readiness::OperatorDocument)?;
+        let attester = Attester::new(attest.clone(), limits);
+        let operator = attester.operator().await.map_err(|_| Readiness::OperatorDocument)?;
         let asked = operator.as_deref().map(Operator::parse).transpose().map_err(|_| Readiness::OperatorDocument)?;
         let digest = operator.as_deref().map(Sha256::of);
 
@@ -63,7 +66,7 @@ impl Agent {
         let identities = Identities::new(about, limits, Duration::ZERO).map_err(no_report)?;
         // A report of no session, because nobody's handshake has this hash.
         let handshake = Sha256::new(random().map_err(no_report)?);
-        helper.report(handshake, identities.current().statement_digest(), digest).await?;
+        attester.report(handshake, identities.current().statement_digest(), digest).await?;
 
         let (sessions, most) = asked.map_or((limits.sessions, limits.workers), |asked| {
             (asked.sessions.min(limits.sessions), asked.workers.min(limits.workers))
@@ -72,10 +75,11 @@ impl Agent {
             limits: *limits,
             started,
             metrics: Arc::clone(metrics),
-            helper,
+            attester,
             operator,
+            operator_digest: digest,
             identities: Mutex::new(identities),
-            handshakes: Mutex::new(Rate::new(limits.handshake_every, limits.handshake_burst)),
+            handshakes: Mutex::new(Turns::new(limits)),
             reports: Semaphore::new(limits.reports as usize),
             sessions: Arc::new(Semaphore::new(sessions as usize)),
             most_sessions: sessions,
@@ -95,15 +99,21 @@ impl Agent {
         self.started + time
     }
 
-    /// Whether one more handshake may be begun. If so, it counts.
-    pub(crate) fn may_shake_hands(&self) -> bool {
-        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).take(self.now())
+    /// When a handshake with a client at this address may be begun, if it is soon. If so, it counts.
+    pub(crate) fn turn(&self, from: IpAddr) -> Option<Instant> {
+        let mut turns = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.take(from, self.now()).map(|turn| self.at(turn))
     }
 
-    /// The keys for one more session.
+    /// A client has shown that it can read what these keys protect.
+    pub(crate) fn session_begins(&self, identity: &Arc<Identity>) {
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).count(identity);
+    }
+
+    /// The keys for one more handshake.
     pub(crate) fn identity(&self) -> io::Result<Arc<Identity>> {
         let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
-        let (identity, epoch) = identities.of_session(self.now())?;
+        let (identity, epoch) = identities.of_handshake(self.now())?;
         if self.metrics.epoch(epoch) {
             log::write(Event::KeysReplaced);
         }
@@ -113,11 +123,6 @@ impl Agent {
     /// Sessions that there can be.
     pub(crate) fn most_sessions(&self) -> u32 {
         self.most_sessions
-    }
-
-    /// What HOST_DATA is, if there is an operator document.
-    pub(crate) fn operator_digest(&self) -> Option<Sha256> {
-        self.operator.as_deref().map(Sha256::of)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::limits::Limits;
 use crate::readiness::Readiness;
 
 /// The helper, and what its reports have to say of this guest.
-pub(crate) struct Helper {
+pub(crate) struct Attester {
     socket: PathBuf,
     time: Duration,
     feed_age: Duration,
@@ -34,7 +34,7 @@ pub(crate) struct Attested {
     pub(crate) measurement: Sha384,
 }
 
-impl Helper {
+impl Attester {
     pub(crate) fn new(socket: PathBuf, limits: &Limits) -> Self {
         Self { socket, time: limits.report_time, feed_age: limits.feed_age, feed: Mutex::new(None) }
     }

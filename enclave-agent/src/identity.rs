@@ -27,15 +27,22 @@ impl Identities {
         Ok(Self { about, lifetime, most, current, since: now, sessions: 0 })
     }
 
-    /// The keys for one more session, which begins at `now`; and their epoch.
-    pub(crate) fn of_session(&mut self, now: Duration) -> io::Result<(Arc<Identity>, u64)> {
+    /// The keys for one more handshake, which begins at `now`; and their epoch.
+    pub(crate) fn of_handshake(&mut self, now: Duration) -> io::Result<(Arc<Identity>, u64)> {
         if self.sessions >= self.most || now.saturating_sub(self.since) >= self.lifetime {
             let next = About { epoch: self.about.epoch.saturating_add(1), ..self.about.clone() };
             self.current = make(&next)?;
             (self.about, self.since, self.sessions) = (next, now, 0);
         }
-        self.sessions = self.sessions.saturating_add(1);
         Ok((Arc::clone(&self.current), self.about.epoch))
+    }
+
+    /// Counts a session that begins with these keys. What only looks like the beginning of a handshake is none, and
+    /// replaces no keys.
+    pub(crate) fn count(&mut self, identity: &Arc<Identity>) {
+        if Arc::ptr_eq(identity, &self.current) {
+            self.sessions = self.sessions.saturating_add(1);
+        }
     }
 
     /// The newest set, for what is not a session.
@@ -74,11 +81,14 @@ mod tests {
         let mut identities = Identities::new(about, &limits, Duration::from_secs(100)).unwrap();
         let mut statements = Vec::new();
         for (at, epoch) in [(100, 0), (109, 0), (109, 0), (109, 1), (118, 1), (119, 2), (119, 2), (1000, 3)] {
-            let (identity, of) = identities.of_session(Duration::from_secs(at)).unwrap();
+            let (identity, of) = identities.of_handshake(Duration::from_secs(at)).unwrap();
+            identities.count(&identity);
             let statement = KeyStatement::parse(identity.statement()).unwrap();
             assert_eq!((of, statement.epoch, statement.boot_id), (epoch, epoch, [1; 16]), "{at}");
             statements.push((epoch, statement.x25519, statement.ml_kem, statement.receipts));
         }
+        // Handshakes that come to nothing replace none.
+        assert!((0..10).all(|_| identities.of_handshake(Duration::from_secs(1000)).unwrap().1 == 3));
         // A set is the same for its sessions, and no key of it is in another.
         for one in &statements {
             for other in &statements {

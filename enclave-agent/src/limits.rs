@@ -1,5 +1,7 @@
 //! How much there is of everything, and how long it may take.
 
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,9 +15,11 @@ pub struct Limits {
     pub handshake_every: Duration,
     /// Handshakes that are begun at once after a pause.
     pub handshake_burst: u32,
+    /// For a handshake to be begun after it was asked for.
+    pub handshake_wait: Duration,
     /// From the WebSocket's beginning to the evidence.
     pub handshake_time: Duration,
-    /// Handshakes that have a report made at the same time; others wait.
+    /// Handshakes that have a report made at the same time. Others wait here, where whoever is gone is forgotten.
     pub reports: u32,
     /// From asking the helper to its answer.
     pub report_time: Duration,
@@ -61,8 +65,9 @@ impl Limits {
         sessions: 4096,
         handshake_every: Duration::from_millis(20),
         handshake_burst: 40,
+        handshake_wait: Duration::from_secs(4),
         handshake_time: Duration::from_secs(10),
-        reports: 32,
+        reports: 2,
         report_time: Duration::from_secs(8),
         feed_age: Duration::from_secs(5),
         held: 64 << 20,
@@ -84,28 +89,43 @@ impl Limits {
     };
 }
 
-/// One thing each so often, and some at once after a pause.
+/// Turns of handshakes: one each so often, some at once after a pause, and a few that are waited for.
 #[derive(Debug)]
-pub(crate) struct Rate {
+pub(crate) struct Turns {
     every: Duration,
     burst: u32,
+    wait: Duration,
     /// When nothing will be owed any more.
     settled: Duration,
+    /// Turns to come, and who has them.
+    waiting: VecDeque<(Duration, IpAddr)>,
 }
 
-impl Rate {
-    pub(crate) fn new(every: Duration, burst: u32) -> Self {
-        Self { every, burst, settled: Duration::ZERO }
+impl Turns {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let Limits { handshake_every: every, handshake_burst: burst, handshake_wait: wait, .. } = *limits;
+        Self { every, burst, wait, settled: Duration::ZERO, waiting: VecDeque::new() }
     }
 
-    /// Whether one more may be done at `now`. If so, it counts.
-    pub(crate) fn take(&mut self, now: Duration) -> bool {
-        let owed = self.settled.saturating_sub(now);
-        let allowed = owed <= self.every.saturating_mul(self.burst.saturating_sub(1));
-        if allowed {
-            self.settled = now.saturating_add(owed).saturating_add(self.every);
+    /// The next turn for a client at this address, unless too many wait. If there is one, it counts. Nobody has more of
+    /// the turns to come than are left for everybody else, so who asks for all of them does not get the last ones.
+    pub(crate) fn take(&mut self, from: IpAddr, now: Duration) -> Option<Duration> {
+        while self.waiting.front().is_some_and(|(at, _)| *at <= now) {
+            self.waiting.pop_front();
         }
-        allowed
+        let ahead = self.every.saturating_mul(self.burst.saturating_sub(1));
+        let at = self.settled.saturating_sub(ahead).max(now);
+        if at > now {
+            let own = self.waiting.iter().filter(|(_, of)| *of == from).count();
+            let left = now.saturating_add(self.wait).saturating_sub(at);
+            let own = u32::try_from(own).unwrap_or(u32::MAX);
+            if left < self.every.saturating_mul(own).max(self.every) {
+                return None;
+            }
+            self.waiting.push_back((at, from));
+        }
+        self.settled = self.settled.max(now).saturating_add(self.every);
+        Some(at)
     }
 }
 
@@ -157,18 +177,46 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    fn turns(burst: u32, wait: u64) -> Turns {
+        let every = Duration::from_millis(20);
+        let limits = Limits { handshake_every: every, handshake_burst: burst, ..Limits::GUEST };
+        Turns::new(&Limits { handshake_wait: Duration::from_millis(wait), ..limits })
+    }
+
+    const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
     #[test]
     fn a_burst_and_then_a_rate() {
         let at = Duration::from_millis;
-        let mut rate = Rate::new(at(20), 3);
-        let taken: Vec<_> = [0, 0, 1, 1, 19, 20, 20, 21, 40].map(|now| rate.take(at(now))).to_vec();
+        let mut turns = turns(3, 0);
+        let mut take = |now| turns.take(ONE, at(now)).is_some();
+        let taken: Vec<_> = [0, 0, 1, 1, 19, 20, 20, 21, 40].map(&mut take).to_vec();
         assert_eq!(taken, [true, true, true, false, false, true, false, false, true]);
         // A pause gives back the burst and no more.
-        let after = [5000; 4].map(|now| rate.take(at(now)));
-        assert_eq!(after, [true, true, true, false]);
-        assert!(!rate.take(at(5019)) && rate.take(at(5020)));
+        assert_eq!([5000; 4].map(&mut take), [true, true, true, false]);
+        assert!(!take(5019) && take(5020));
+    }
+
+    #[test]
+    fn turns_are_waited_for_and_nobody_has_all() {
+        let at = Duration::from_millis;
+        let mut turns = turns(1, 400);
+        let greedy: Vec<_> = (0..100).filter_map(|_| turns.take(ONE, at(0))).collect();
+        assert_eq!(greedy, (0..=10).map(|turn| at(20 * turn)).collect::<Vec<_>>());
+        // However long it goes on, another gets a turn whenever it asks, and in time.
+        for now in 0..1000 {
+            while turns.take(ONE, at(now)).is_some() {}
+            if now % 100 == 0 {
+                let other = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+                assert!(turns.take(other, at(now)).is_some_and(|turn| turn <= at(now + 400)), "{now}");
+            }
+        }
+        // A thousand milliseconds are fifty turns, whoever had them.
+        assert!(turns.settled <= at(1000 + 400));
     }
 
     #[test]

@@ -53,10 +53,11 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
         Goodbye::Violation
     };
     let m1 = message(socket, M1).await.map_err(malformed)?;
-    if !agent.may_shake_hands() {
+    let Some(turn) = socket.peer().and_then(|peer| agent.turn(peer)) else {
         agent.metrics.seen(Seen::HandshakeLimited);
         return Err(Goodbye::Busy);
-    }
+    };
+    sleep_until(turn).await;
     let began = Instant::now();
     let identity = agent.identity().map_err(|_| Goodbye::Busy)?;
     let seed = identity::seed().map_err(|_| Goodbye::Busy)?;
@@ -67,6 +68,7 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
     let began = Instant::now();
     let attesting = hello.finish(&m3, agent.now()).map_err(|_| malformed(io::ErrorKind::InvalidData.into()))?;
     took += began.elapsed();
+    agent.session_begins(&identity);
     tally.time(Timed::Handshake, took);
 
     let failed = || {
@@ -76,13 +78,13 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
     let began = Instant::now();
     let turn = agent.reports.acquire().await.map_err(|_| failed())?;
     let (handshake, statement) = (attesting.handshake(), attesting.statement_digest());
-    let attested = agent.helper.report(handshake, statement, agent.operator_digest()).await.map_err(|reason| {
+    let attested = agent.attester.report(handshake, statement, agent.operator_digest).await.map_err(|reason| {
         log::write(log::Event::NotAttested(reason));
         failed()
     })?;
     drop(turn);
     tally.time(Timed::Report, began.elapsed());
-    let feed = agent.helper.feed().await.map_err(|_| {
+    let feed = agent.attester.feed().await.map_err(|_| {
         log::write(log::Event::NoFeed);
         failed()
     })?;

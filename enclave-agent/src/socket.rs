@@ -1,6 +1,7 @@
 //! A WebSocket over TCP: messages in and out.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hyper::body::Bytes;
@@ -38,6 +39,11 @@ impl Socket {
     pub(crate) fn new(upgraded: Upgraded, send_time: Duration) -> Option<Self> {
         let Parts { io, read_buf, .. } = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
         Some(Self { stream: io.into_inner(), reader: Reader::default(), unread: read_buf, send_time })
+    }
+
+    /// Where the client is; `None` if it is nowhere any more.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.stream.peer_addr().map(|peer| peer.ip()).ok()
     }
 
     /// What comes next. May be called again if it was dropped before it was done.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const CONNECTION: Duration = Duration::from_secs(2);
 
 /// How long the operator document may take to come.
-const DOCUMENT: Duration = Duration::from_secs(10);
+const DOCUMENT: Duration = Duration::from_secs(5);
 
 /// Fifty reports a second, and as many at once after a pause. The agent limits handshakes before; this holds if it does
 /// not.
@@ -86,6 +86,10 @@ impl Helper {
         let mut message = [0; REQUEST];
         let until = || Instant::now().checked_add(CONNECTION);
         Timed { stream, until: until() }.read_exact(&mut message)?;
+        // Who has waited too long is not answered in place of those who still wait.
+        if port::is_gone(stream)? {
+            return Ok(());
+        }
         let answer =
             Request::parse(&message).map_err(|_| Failure::Refused).and_then(|request| self.answer(request, now));
         let answer = answer.unwrap_or_else(|failure| {

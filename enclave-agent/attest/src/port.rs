@@ -42,6 +42,12 @@ pub(crate) fn find(root: &Path, name: &str) -> io::Result<Option<PathBuf>> {
     Ok(found.into_iter().min())
 }
 
+/// Whether whoever was at the other end of a socket has closed it.
+pub(crate) fn is_gone(stream: &impl AsFd) -> io::Result<bool> {
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    Ok(poll(&mut polled, PollTimeout::ZERO)? > 0)
+}
+
 /// A port or a socket, with a time at which waiting for it ends.
 pub(crate) struct Timed<'a, T> {
     pub(crate) stream: &'a T,

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// How long one report may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one report may take; less than the agent waits for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers to somebody before us that are passed over.
 const STALE: usize = 8;

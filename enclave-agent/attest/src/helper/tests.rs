@@ -320,3 +320,26 @@ fn reports_are_limited() {
     assert_eq!(helper.answer(request, at(61_000)), Err(Failure::Provider));
     assert_eq!(helper.answer(Request::Feed, at(61_000)), Ok(Answer::Feed(Vec::new())));
 }
+
+#[test]
+fn whoever_is_gone_has_no_report_made() {
+    let (system, made) = (System::new(Tee::Simulated), Arc::new(Mutex::new(0)));
+    let count = Arc::clone(&made);
+    system.port(1, "vitrine.sim", move |stream| {
+        let mut request = simulate_port::Request { report_data: [0; 64] }.to_bytes();
+        while (&stream).read_exact(&mut request).is_ok() {
+            *count.lock().unwrap() += 1;
+        }
+    });
+    let socket = system.0.path().join("attest.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    for _ in 0..5 {
+        let request = Request::Report { handshake: HANDSHAKE, statement: STATEMENT };
+        UnixStream::connect(&socket).unwrap().write_all(&request.to_bytes()).unwrap();
+    }
+    let machine = system.machine();
+    thread::spawn(move || run(machine, &listener));
+    // One after the other: this is answered when those are over.
+    assert!(client::feed(&socket).unwrap().is_empty());
+    assert_eq!(*made.lock().unwrap(), 0);
+}
