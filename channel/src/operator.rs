@@ -23,9 +23,11 @@ use core::str::FromStr;
 
 /// Longest name or contact, in characters.
 pub const MAX_WORDS: usize = 100;
-/// Sessions that a guest can be told to hold open at the same time.
+/// Sessions that a guest can be told to hold open at the same time. An agent has limits of its own, today 4096, and keeps to the
+/// smaller number.
 pub const SESSIONS: RangeInclusive<u32> = 1..=10_000;
-/// Requests that a guest can be told to work on at the same time, each in a process of its own.
+/// Requests that a guest can be told to work on at the same time, each in a process of its own; an agent has a limit here,
+/// too, today 8.
 pub const WORKERS: RangeInclusive<u32> = 1..=64;
 
 /// The first line: what the file is, and the version of its form.

@@ -7,6 +7,9 @@ use std::io::{self, Read, Write};
 /// Most bytes of a frame's content from a worker.
 pub const MAX_FRAME: usize = 16 << 10;
 
+/// Most bytes of a request to a worker, where what a client may leave out is written out.
+const MAX_ASKED: usize = MAX_BODY + 1024;
+
 /// What a worker says.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Frame {
@@ -161,8 +164,8 @@ pub fn write_request(stream: &mut impl Write, request: &Request) -> io::Result<(
 /// # Errors
 /// When the stream fails or ends, or what comes is no request.
 pub fn read_request(stream: &mut impl Read) -> Result<Request, FrameError> {
-    match read_any(stream, MAX_BODY)? {
-        (REQUEST, content) => Request::parse(&content).map_err(|_refusal| FrameError::Refused),
+    match read_any(stream, MAX_ASKED)? {
+        (REQUEST, content) => Request::parse_within(&content, MAX_ASKED).map_err(|_refusal| FrameError::Refused),
         _ => Err(FrameError::Malformed),
     }
 }
@@ -253,7 +256,18 @@ mod tests {
         };
         assert!(matches!(read_request(&mut &frame(TEXT, body)[..]), Err(FrameError::Malformed)));
         assert!(matches!(read_request(&mut &frame(REQUEST, b"{}")[..]), Err(FrameError::Refused)));
-        let large = frame(REQUEST, &vec![b' '; MAX_BODY + 1]);
+        let large = frame(REQUEST, &vec![b' '; MAX_ASKED + 1]);
         assert!(matches!(read_request(&mut &large[..]), Err(FrameError::Malformed)));
+    }
+
+    #[test]
+    fn the_largest_request_reaches_the_worker() {
+        let (begin, end) = (r#"{"model":"m","messages":[{"role":"user","content":""#, r#""}]}"#);
+        let room = MAX_BODY - begin.len() - end.len();
+        let body = format!("{begin}{}{}{end}", r"\u0001".repeat(room / 6), "x".repeat(room % 6));
+        let request = Request::parse(body.as_bytes()).unwrap();
+        let mut sent = Vec::new();
+        write_request(&mut sent, &request).unwrap();
+        assert!(sent.len() > MAX_BODY && read_request(&mut sent.as_slice()).unwrap() == request);
     }
 }

@@ -148,7 +148,12 @@ impl Request {
     /// # Errors
     /// When it is not a JSON object of known fields, each once and within its limits.
     pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        within("body", "bytes", body.len(), 1, MAX_BODY)?;
+        Self::parse_within(body, MAX_BODY)
+    }
+
+    /// The same with another limit on its bytes.
+    pub(crate) fn parse_within(body: &[u8], limit: usize) -> Result<Self, Refusal> {
+        within("body", "bytes", body.len(), 1, limit)?;
         let Object::<Body>(body) = serde_json::from_slice(body).map_err(|error| Refusal::new(&error.to_string()))?;
         let messages: Vec<Message> = body.messages.into_iter().map(|Object(message)| message).collect();
         within("model", "bytes", body.model.len(), 1, MAX_MODEL)?;
