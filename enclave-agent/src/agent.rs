@@ -11,7 +11,7 @@ use channel::server::{About, Identity};
 use measure::Sha256;
 use measure::cmdline::CommandLine;
 use openai::MAX_MODEL;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::Config;
@@ -43,6 +43,7 @@ pub(crate) struct Agent {
     pub(crate) budget: Budget,
     pub(crate) model: Arc<Model>,
     pub(crate) workers: Arc<Workers>,
+    wrong: watch::Sender<Option<Readiness>>,
 }
 
 impl Agent {
@@ -86,12 +87,40 @@ impl Agent {
             budget: Budget::new(limits.held),
             model: Arc::new(model),
             workers: Arc::new(Workers::start(infer.clone(), limits, most)),
+            wrong: watch::Sender::new(None),
         })
     }
 
     /// The time of sessions, which began with the agent.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Says that a report was not what it must be, for which reason the guest is not ready from now on.
+    pub(crate) fn not_attested(&self, reason: Readiness) {
+        // That there was none may be a matter of time.
+        if reason != Readiness::NoReport {
+            self.wrong.send_replace(Some(reason));
+        }
+    }
+
+    /// Waits until a report is not what it must be.
+    pub(crate) async fn wrong(&self) -> Readiness {
+        let mut wrong = self.wrong.subscribe();
+        wrong.wait_for(Option::is_some).await.ok().and_then(|wrong| *wrong).unwrap_or(Readiness::NoReport)
+    }
+
+    /// Has a report of no session made.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) async fn try_report(&self) -> Result<(), Readiness> {
+        // Nobody's handshake has this hash.
+        let handshake = Sha256::new(random().map_err(|_| Readiness::NoReport)?);
+        let statement = self.identity().map_err(|_| Readiness::NoReport)?.statement_digest();
+        self.attester.report(handshake, statement, self.operator_digest).await?;
+        self.wrong.send_replace(None);
+        Ok(())
     }
 
     /// When that time is this.

@@ -116,9 +116,9 @@ pub async fn serve(config: Config, listeners: Listeners, stop: impl Future<Outpu
     };
     let prepare = async {
         if checked == Readiness::Ready {
-            prepare(&config, &metrics, &phase).await;
+            return prepare(&config, &metrics, &phase).await;
         }
-        std::future::pending::<()>().await;
+        std::future::pending().await
     };
     let served = async {
         tokio::join!(
@@ -129,7 +129,7 @@ pub async fn serve(config: Config, listeners: Listeners, stop: impl Future<Outpu
     };
     let served: io::Result<()> = tokio::select! {
         served = served => served,
-        () = prepare => Ok(()),
+        failed = prepare => failed,
     };
     served?;
     if let Phase::Ready(agent) = &*seen.borrow() {
@@ -140,8 +140,11 @@ pub async fn serve(config: Config, listeners: Listeners, stop: impl Future<Outpu
     Ok(())
 }
 
-/// Tries until the agent is ready.
-async fn prepare(config: &Config, metrics: &Arc<Metrics>, phase: &watch::Sender<Phase>) {
+/// Tries until the agent is ready, and again when a report is not what it must be.
+///
+/// # Errors
+/// When nobody starts workers any more.
+async fn prepare(config: &Config, metrics: &Arc<Metrics>, phase: &watch::Sender<Phase>) -> io::Result<()> {
     let say = |reason| {
         if phase.borrow().readiness() != reason {
             phase.send_replace(Phase::Waiting(reason));
@@ -156,7 +159,21 @@ async fn prepare(config: &Config, metrics: &Arc<Metrics>, phase: &watch::Sender<
         sleep(config.limits.retry).await;
     };
     say(Readiness::NoWorker);
-    agent.workers.ready().await;
-    phase.send_replace(Phase::Ready(Arc::new(agent)));
-    log::write(Event::Serving(Readiness::Ready));
+    agent.workers.ready().await.map_err(io::Error::other)?;
+    let agent = Arc::new(agent);
+    loop {
+        phase.send_replace(Phase::Ready(Arc::clone(&agent)));
+        log::write(Event::Serving(Readiness::Ready));
+        let reason = tokio::select! {
+            reason = agent.wrong() => reason,
+            lost = agent.workers.ended() => return Err(io::Error::other(lost)),
+        };
+        say(reason);
+        while let Err(reason) = {
+            sleep(config.limits.retry).await;
+            agent.try_report().await
+        } {
+            say(reason);
+        }
+    }
 }

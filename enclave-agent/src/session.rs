@@ -80,6 +80,7 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
     let (handshake, statement) = (attesting.handshake(), attesting.statement_digest());
     let attested = agent.attester.report(handshake, statement, agent.operator_digest).await.map_err(|reason| {
         log::write(log::Event::NotAttested(reason));
+        agent.not_attested(reason);
         failed()
     })?;
     drop(turn);

@@ -54,9 +54,18 @@ impl Workers {
     }
 
     /// Waits for the first worker to be ready.
-    pub(crate) async fn ready(&self) {
-        // Whoever keeps one ready goes on for as long as this is here.
-        let _ = self.warm.clone().wait_for(|warm| *warm).await;
+    ///
+    /// # Errors
+    /// When nobody starts workers any more.
+    pub(crate) async fn ready(&self) -> Result<(), Lost> {
+        self.warm.clone().wait_for(|warm| *warm).await.map(|_| ()).map_err(|_| Lost)
+    }
+
+    /// Waits until nobody starts workers any more, which is never, unless something has panicked.
+    pub(crate) async fn ended(&self) -> Lost {
+        let mut warm = self.warm.clone();
+        while warm.changed().await.is_ok() {}
+        Lost
     }
 
     /// A worker that nobody has used, unless all are busy for as long as one waits for that.
