@@ -45,7 +45,7 @@ pub(crate) fn print(command: &str, style: Style, answer: anyhow::Result<Answer>)
         {
             object.extend(payload);
         }
-        writeln!(stdout, "{object}")
+        writeln!(stdout, "{}", ascii(&object.to_string()))
     } else {
         let text = answer.map(|answer| printable(&answer.text)).unwrap_or_else(|_undecided| String::new());
         let text = if style.colour && stdout.is_terminal() { coloured(&text) } else { text };
@@ -106,7 +106,10 @@ pub(crate) fn alarm(alarm: &log_client::monitor::Alarm) -> anyhow::Result<()> {
 
 /// A value as JSON in one line of printable ASCII: strangers wrote some of it.
 pub(crate) fn line(value: &impl serde::Serialize) -> anyhow::Result<String> {
-    let json = serde_json::to_string(value)?;
+    Ok(ascii(&serde_json::to_string(value)?))
+}
+
+fn ascii(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
@@ -114,7 +117,7 @@ pub(crate) fn line(value: &impl serde::Serialize) -> anyhow::Result<String> {
             _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}"))),
         }
     }
-    Ok(line)
+    line
 }
 
 fn complain(kind: &str, reason: &str) {

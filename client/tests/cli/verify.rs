@@ -182,3 +182,14 @@ fn a_pipe_is_as_good_as_a_file() {
     let ran = run(command.arg(committed("docs/demo/policy.toml")).stdin(bundle));
     assert_eq!(ran.stdout, run(&mut demonstration(&[])).stdout, "{}", ran.stderr);
 }
+
+#[test]
+fn for_programs_too_nothing_reaches_a_terminal_but_text() {
+    let policy = committed("docs/demo/policy.toml");
+    let arguments = ["--json", "verify", "no\u{9b}such\u{202e}file\u{7f}", "--policy", policy.to_str().unwrap()];
+    let ran = run(&mut vitrine(arguments));
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stdout.trim_end().chars().all(|c| (' '..='~').contains(&c)), "{:?}", ran.stdout);
+    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(answer["reason"].as_str().unwrap().contains("such\u{202e}file\u{7f}"), "{answer}");
+}
