@@ -20,7 +20,7 @@ use tungstenite::{Error, HandshakeError, Message, WebSocket};
 const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("vitrine.v1");
 /// Where it does.
 const PATH: &str = "/session";
-/// For a connection to each of the addresses that a name has.
+/// For a connection to each of the addresses that a name has; to all of them, what a step may take.
 const CONNECT: Duration = Duration::from_secs(15);
 /// For each step until there is a session, and for sending a message.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,7 +72,7 @@ impl Wire {
         let until = Instant::now() + time;
         let mut request = (&address.uri).into_client_request().with_context(dialing)?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
-        let tcp = Timed { tcp: connect(address).with_context(dialing)?, until };
+        let tcp = Timed { tcp: connect(address, until).with_context(dialing)?, until };
         let stream = if address.tls {
             Stream::Tls(Box::new(StreamOwned::new(tls(&address.host).with_context(dialing)?, tcp)))
         } else {
@@ -130,10 +130,14 @@ impl Wire {
 }
 
 /// A connection to the first of the name's addresses that takes one.
-fn connect(address: &Address) -> anyhow::Result<TcpStream> {
-    let mut last = None;
+fn connect(address: &Address, until: Instant) -> anyhow::Result<TcpStream> {
+    let mut last: Option<io::Error> = None;
     for address in (address.host.as_str(), address.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(last.unwrap_or_else(|| io::Error::from(ErrorKind::TimedOut)).into());
+        }
+        match TcpStream::connect_timeout(&address, CONNECT.min(left)) {
             Ok(tcp) => {
                 tcp.set_nodelay(true)?;
                 return Ok(tcp);
@@ -293,6 +297,14 @@ mod tests {
             let error = format!("{:#}", wire.err().expect("no guest"));
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn all_addresses_have_one_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        assert!(connect(&address, Instant::now()).is_err());
+        assert!(connect(&address, Instant::now() + PATIENCE).is_ok());
     }
 
     #[test]
