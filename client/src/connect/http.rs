@@ -16,7 +16,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// From the end of an answer to the next request.
 const IDLE_TIME: Duration = Duration::from_secs(60);
-/// For a client to take what fills its window.
+/// The same until the client has shown the token.
+const STRANGER_TIME: Duration = Duration::from_secs(10);
+/// In all, for a client to take what fills its window in one answer.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// What is still read of a request that was refused, so that the refusal arrives, and how long.
 const DRAIN: usize = 1 << 20;
@@ -27,6 +29,10 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// Read, and part of nothing yet.
     buffer: Vec<u8>,
+    /// How long the next request may take to come.
+    idle: Duration,
+    /// How long the client may still keep us waiting with the answer.
+    patience: Duration,
 }
 
 /// A request but for its body.
@@ -83,9 +89,13 @@ impl Head {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_write_timeout(Some(WRITE_TIME))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { stream, buffer: Vec::new(), idle: STRANGER_TIME, patience: WRITE_TIME })
+    }
+
+    /// The client has shown the token.
+    pub(super) fn trust(&mut self) {
+        self.idle = IDLE_TIME;
     }
 
     /// The address that the client has connected to.
@@ -95,7 +105,7 @@ impl Connection {
 
     /// The head of the next request.
     pub(super) fn head(&mut self) -> Result<Head, Unread> {
-        let mut deadline = Instant::now() + if self.buffer.is_empty() { IDLE_TIME } else { HEAD_TIME };
+        let mut deadline = Instant::now() + if self.buffer.is_empty() { self.idle } else { HEAD_TIME };
         loop {
             let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
             let mut parsed = httparse::Request::new(&mut fields);
@@ -103,6 +113,7 @@ impl Connection {
                 Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => {
                     let head = Head::of(&parsed);
                     self.buffer.drain(..length);
+                    self.patience = WRITE_TIME;
                     return head;
                 }
                 Ok(httparse::Status::Partial) if self.buffer.len() < MAX_HEAD => {}
@@ -124,7 +135,7 @@ impl Connection {
     pub(super) fn body(&mut self, head: &Head) -> Result<Vec<u8>, Unread> {
         let length = usize::try_from(head.length).map_err(|_| Unread::Ended)?;
         if head.expects && self.buffer.is_empty() {
-            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let deadline = Instant::now() + BODY_TIME;
         while self.buffer.len() < length {
@@ -142,24 +153,24 @@ impl Connection {
             head += &format!("{name}: {value}\r\n");
         }
         head += &format!("Content-Length: {}\r\n\r\n", body.len());
-        self.stream.write_all(&[head.as_bytes(), body].concat())
+        self.write(&[head.as_bytes(), body].concat())
     }
 
     /// Begins an answer in pieces.
     pub(super) fn begin(&mut self, content_type: &str, keep: bool) -> io::Result<()> {
         let head = head(200, content_type, keep) + "Transfer-Encoding: chunked\r\n\r\n";
-        self.stream.write_all(head.as_bytes())
+        self.write(head.as_bytes())
     }
 
     /// Sends a piece, which must not be empty.
     pub(super) fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
         let size = format!("{:x}\r\n", piece.len());
-        self.stream.write_all(&[size.as_bytes(), piece, b"\r\n"].concat())
+        self.write(&[size.as_bytes(), piece, b"\r\n"].concat())
     }
 
     /// Ends an answer in pieces. Without it the client knows that it has not all of it.
     pub(super) fn end(&mut self) -> io::Result<()> {
-        self.stream.write_all(b"0\r\n\r\n")
+        self.write(b"0\r\n\r\n")
     }
 
     /// Whether the client has closed the connection.
@@ -190,6 +201,25 @@ impl Connection {
                 Err(_) => return,
             }
         }
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let until = Instant::now() + self.patience;
+        while !bytes.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.stream.set_write_timeout(Some(left))?;
+            match self.stream.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.patience = until.saturating_duration_since(Instant::now());
+        Ok(())
     }
 
     /// Reads some more into the buffer.
@@ -269,4 +299,29 @@ fn head(status: u16, content_type: &str, keep: bool) -> String {
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\nCache-Control: no-store\r\n\
          X-Content-Type-Options: nosniff\r\nConnection: {connection}\r\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn who_takes_an_answer_too_slowly_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut slow = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut client = Connection::new(listener.accept().unwrap().0).unwrap();
+        assert_eq!((client.idle, client.patience), (STRANGER_TIME, WRITE_TIME));
+        client.trust();
+        assert_eq!(client.idle, IDLE_TIME);
+        client.patience = Duration::from_millis(300);
+        // It always takes something, so that no single write takes long.
+        std::thread::spawn(move || {
+            while slow.read(&mut [0; 4 << 10]).is_ok_and(|read| read > 0) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let answer = Answer { status: 200, content_type: "", field: None, body: vec![0; 64 << 20] };
+        assert!(client.answer(&answer, true).is_err());
+    }
 }
