@@ -1,18 +1,17 @@
 //! `vitrine chat`: the verdict first, then a conversation.
 
 mod interrupts;
-mod receipt;
 
 use crate::files;
+use crate::receipt::Signed;
 use crate::report::{self, Answer};
 use crate::session::{self, Opened, Session, Target};
 use anyhow::{Context as _, bail, ensure};
 use channel::Outcome;
 use interrupts::Interrupts;
 use openai::{Call, Finish, MAX_TEXT, Message, Piece, Request, Role, Route, Usage};
-use receipt::Signed;
 use serde_json::{Value, json};
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::io::{self, BufRead, IsTerminal as _, Read as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -150,7 +149,8 @@ impl Chat<'_> {
         loop {
             // At the prompt, too: the conversation is ended otherwise.
             self.interrupts.hold()?;
-            let Some(line) = question()? else { break };
+            report::prompt();
+            let Some(line) = question(&mut io::stdin().lock())? else { break };
             let line = match line.trim() {
                 "" => continue,
                 "/quit" => break,
@@ -215,10 +215,10 @@ impl Chat<'_> {
         let signed = match (&salt, reply.done) {
             (Some(salt), Some(_)) => {
                 let receipt = reply.receipt.as_deref().context("the guest has sent no receipt")?;
-                Some(
-                    Signed { receipt, salt, body: &call.body, request: &request, answer: &reply.text }
-                        .verify(session)?,
-                )
+                let (signed, signer) =
+                    (Signed { receipt, salt, body: &call.body, answer: &reply.text }, session.signer()?);
+                signed.verify(&signer)?;
+                Some(signed.file(&signer)?)
             }
             _ => None,
         };
@@ -299,12 +299,12 @@ impl Reply {
     }
 }
 
-/// The next line of the terminal; `None` when there is no more.
-fn question() -> anyhow::Result<Option<String>> {
-    report::prompt();
+/// The next line; `None` when there is no more.
+fn question(from: &mut impl BufRead) -> anyhow::Result<Option<String>> {
     let mut line = String::new();
-    let read =
-        io::stdin().lock().take(MAX_TEXT as u64).read_line(&mut line).context("reading a question from stdin")?;
+    let read = from.take(MAX_TEXT as u64 + 1).read_line(&mut line).context("reading a question from stdin")?;
+    // The rest of it would be taken for the next one.
+    ensure!(read <= MAX_TEXT, "stdin: expected a line of at most {MAX_TEXT} bytes");
     Ok((read > 0).then_some(line))
 }
 
@@ -314,4 +314,18 @@ fn all_of_stdin() -> anyhow::Result<String> {
     let read = read.context("reading the question from stdin")?;
     ensure!((1..=MAX_TEXT).contains(&read), "stdin: expected a question of 1 to {MAX_TEXT} bytes, found {read}");
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_one_line() {
+        let longest = format!("{}\n", "x".repeat(MAX_TEXT - 1));
+        for (text, expected) in [("", None), ("one\ntwo\n", Some("one\n")), (&longest, Some(longest.as_str()))] {
+            assert_eq!(question(&mut text.as_bytes()).unwrap().as_deref(), expected);
+        }
+        assert!(question(&mut ["x", &longest].concat().as_bytes()).is_err());
+    }
 }

@@ -11,6 +11,7 @@ mod host;
 mod manual;
 mod monitor;
 mod policy;
+mod receipt;
 mod report;
 mod roots;
 mod session;

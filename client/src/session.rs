@@ -6,12 +6,14 @@ mod words;
 
 pub(crate) use wire::Address;
 
+use crate::receipt::Signer;
 use crate::report;
 use crate::state::State;
 use crate::{files, host, policy, roots};
 use anyhow::{Context as _, ensure};
 use channel::client::{Hello, Received, Verified};
-use channel::{Evidence, KeyStatement, Outcome, Seed, Shaping};
+use channel::{Evidence, Outcome, Seed, Shaping};
+use measure::snp::report::Report;
 use openai::{Call, Piece, Pieces};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -214,9 +216,16 @@ impl Session {
         &self.channel.acceptance().bundle
     }
 
-    /// What the guest says of itself, and its evidence vouches for: whose receipts these are.
-    pub(crate) fn statement(&self) -> &KeyStatement {
-        &self.channel.evidence().statement
+    /// Whose receipts these are.
+    ///
+    /// # Errors
+    /// When the report that was accepted is none.
+    pub(crate) fn signer(&self) -> anyhow::Result<Signer> {
+        let measurement = match &self.bundle().evidence {
+            verify::bundle::Evidence::Snp(evidence) => Some(Report::parse(&evidence.report)?.measurement()),
+            verify::bundle::Evidence::Tdx(_) => None,
+        };
+        Ok(Signer { statement: self.channel.evidence().statement.clone(), measurement })
     }
 
     /// How long it can still be used.

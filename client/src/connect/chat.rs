@@ -4,9 +4,9 @@ use super::answers::{JSON, error, failed, trouble};
 use super::http::{Answer, Connection};
 use super::sessions::{Asked, Trouble};
 use crate::host;
+use crate::receipt::Signed;
 use base64ct::{Base64, Base64UrlUnpadded, Encoding as _};
 use channel::Outcome;
-use channel::receipt::Receipt;
 use openai::{Call, Piece, Route};
 use openai::{Completion, Finish, Usage};
 use serde_json::{Value, json};
@@ -166,10 +166,9 @@ impl Reply<'_> {
         let Some(salt) = &call.salt else { return Ok(None) };
         let bad = |what| error(502, "server_error", what);
         let signed = self.receipt.as_deref().ok_or_else(|| bad("the guest gave no receipt"))?;
-        let receipt = Receipt::verify(signed, &asked.statement);
-        let about = receipt.is_ok_and(|receipt| receipt.is_about(salt, &call.body, self.text.as_bytes()));
-        let statement = asked.statement.to_bytes();
-        let (true, Ok(statement)) = (about, statement) else {
+        let statement = asked.signer.statement.to_bytes();
+        let verified = Signed { receipt: signed, salt, body: &call.body, answer: &self.text }.verify(&asked.signer);
+        let (Ok(()), Ok(statement)) = (verified, statement) else {
             return Err(bad("the guest's receipt is for something else"));
         };
         let [receipt, salt, statement] = [signed, salt, &statement].map(Base64::encode_string);

@@ -5,8 +5,10 @@ use super::http::Head;
 use crate::{files, host};
 use anyhow::{Context as _, ensure};
 use base64ct::{Base64UrlUnpadded, Encoding as _};
+use nix::unistd::Uid;
+use std::fs::File;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use subtle::ConstantTimeEq as _;
 
@@ -25,12 +27,22 @@ impl Token {
         Ok(Self(format!("vitrine-{}", Base64UrlUnpadded::encode_string(&host::random::<32>()?))))
     }
 
-    /// The one that a file holds in its one line. Nobody else may be able to read the file.
+    /// The one that a file holds in its one line. Nobody else may be able to read or write the file.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let mode = std::fs::metadata(path).with_context(|| format!("reading {}", path.display()))?.permissions().mode();
+        Self::read_as(path, Uid::effective())
+    }
+
+    /// The same of the user `me`.
+    pub(super) fn read_as(path: &Path, me: Uid) -> anyhow::Result<Self> {
         let shown = path.display();
+        let reading = || format!("reading {shown}");
+        let file = File::open(path).with_context(reading)?;
+        // Of what is read, not of what is there by then.
+        let metadata = file.metadata().with_context(reading)?;
+        let (owner, mode) = (metadata.uid(), metadata.permissions().mode());
+        ensure!(owner == me.as_raw(), "{shown}: expected a file of user {me}, found one of user {owner}");
         ensure!(mode & 0o077 == 0, "{shown}: others may open it (mode {:03o}); `chmod 600 {shown}`", mode & 0o777);
-        let text = files::read(path, *TOKEN.end() as u64 + 1)?;
+        let text = files::read_all(file, *TOKEN.end() as u64 + 1).with_context(reading)?;
         let token = text.strip_suffix(b"\n").unwrap_or(&text);
         let visible = token.iter().all(u8::is_ascii_graphic) && TOKEN.contains(&token.len());
         let token = String::from_utf8(token.to_vec()).ok().filter(|_| visible);

@@ -1,9 +1,10 @@
 //! The sessions behind the endpoint: each judged before anything is said in it, used for one request at a time, kept
 //! while nobody needs it, and not longer than it is good for.
 
+use crate::receipt::Signer;
 use crate::report;
 use crate::session::{self, Opened, Session, Target};
-use channel::{KeyStatement, Outcome};
+use channel::Outcome;
 use openai::{Call, Piece};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -41,8 +42,8 @@ struct State {
 /// A reply that has come to its end.
 pub(super) struct Asked {
     pub(super) outcome: Outcome,
-    /// Of the guest whose reply it is.
-    pub(super) statement: KeyStatement,
+    /// The guest whose reply it is.
+    pub(super) signer: Signer,
 }
 
 /// Why there is no reply, or no more of it.
@@ -103,11 +104,11 @@ impl Sessions {
                 waited = true;
                 if self.lock().ending { ControlFlow::Break(()) } else { each(piece) }
             });
-            let statement = session.statement().clone();
+            let signer = session.signer();
             self.put(session);
             match asked {
                 Ok(Outcome::Cancelled) if self.lock().ending => return Err(Trouble::Ending),
-                Ok(outcome) => return Ok(Asked { outcome, statement }),
+                Ok(outcome) => return Ok(Asked { outcome, signer: signer.map_err(Trouble::Unreachable)? }),
                 // The guest ends sessions when it likes, so the one that was kept may have been over.
                 Err(_) if used && !waited => {}
                 Err(error) => {

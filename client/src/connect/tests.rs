@@ -5,13 +5,16 @@ use super::http::Connection;
 use super::server::{MAX_CONNECTIONS, Server, accept};
 use super::sessions::{Asked, Sessions, Trouble};
 use super::{Flags, chat};
+use crate::receipt::Signer;
 use crate::session::Target;
 use channel::receipt::{Receipt, Sampling, answer_hash, request_hash};
 use channel::server::{About, Identity};
 use channel::{KeyStatement, Outcome, Seed};
 use clap::Parser as _;
+use measure::snp::LaunchDigest;
 use measure::verity::VerityRoot;
-use measure::{Sha256, Sha384};
+use measure::{Digest, Sha384};
+use nix::unistd::Uid;
 use openai::{Call, Failure, Finish, MAX_BODY, Piece, Usage};
 use serde_json::{Value, json};
 use std::fs::Permissions;
@@ -225,6 +228,8 @@ fn addresses_and_tokens_that_will_not_do() {
         assert!(!error.contains(text));
     }
     assert!(Token::read(Path::new("/nonexistent")).is_err());
+    let (file, other) = (token_file(TOKEN, 0o600), Uid::from_raw(Uid::effective().as_raw() ^ 1));
+    assert!(Token::read_as(file.path(), other).err().unwrap().to_string().contains("expected a file of user"));
     assert_eq!(Token::read(token_file(&format!("{TOKEN}\n"), 0o400).path()).unwrap().show(), TOKEN);
     let [one, other] = [(); 2].map(|()| Token::generate().unwrap());
     assert!(one.show().len() == 51 && one.show() != other.show());
@@ -263,6 +268,7 @@ impl Exchange {
     fn run(self, body: &Value) -> (String, Call) {
         let identity = identity();
         let statement = KeyStatement::parse(identity.statement()).unwrap();
+        let signer = Signer { statement, measurement: Some(LaunchDigest(Digest::new([9; 48]))) };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut connection = Connection::new(listener.accept().unwrap().0).unwrap();
@@ -275,10 +281,10 @@ impl Exchange {
             let receipt = (self.receipt)(&identity, call).map(|receipt| Some(Piece::Receipt(receipt)));
             for piece in self.reply.into_iter().chain(receipt) {
                 if each(piece) == ControlFlow::Break(()) {
-                    return Ok(Asked { outcome: Outcome::Cancelled, statement });
+                    return Ok(Asked { outcome: Outcome::Cancelled, signer });
                 }
             }
-            (self.end)().map(|outcome| Asked { outcome, statement })
+            (self.end)().map(|outcome| Asked { outcome, signer })
         });
         assert_eq!(answered.is_err(), self.hangs_up);
         // As the server does if there is no more to come; a whole answer is to be seen as such before that.
@@ -289,8 +295,10 @@ impl Exchange {
     }
 }
 
+const MODEL: VerityRoot = VerityRoot(Digest::new([8; 32]));
+
 fn identity() -> Identity {
-    let about = About { boot_id: [1; 16], epoch: 0, models: [].into(), operator: None };
+    let about = About { boot_id: [1; 16], epoch: 0, models: [MODEL].into(), operator: None };
     Identity::new(Seed::new([7; 32]), about).unwrap()
 }
 
@@ -298,11 +306,11 @@ fn receipt(identity: &Identity, call: &Call) -> Receipt {
     let salt = call.salt.unwrap();
     Receipt {
         statement: identity.statement_digest(),
-        measurement: Sha384::of(b"measurement"),
-        model: VerityRoot(Sha256::of(b"model")),
+        measurement: Sha384::new([9; 48]),
+        model: MODEL,
         request: request_hash(&salt, &call.body),
         answer: answer_hash(&salt, HI.concat().as_bytes()),
-        sampling: Sampling { temperature: 0, top_p: 0, seed: 0, max_tokens: 1 },
+        sampling: Sampling { temperature: 1f32.to_bits(), top_p: 1f32.to_bits(), seed: 0, max_tokens: 1 },
     }
 }
 
@@ -442,6 +450,30 @@ fn receipts_are_shown_if_they_are_for_this() {
             |identity, call| {
                 let request = request_hash(&call.salt.unwrap(), b"other");
                 Some(Receipt { request, ..receipt(identity, call) }.sign(identity).unwrap())
+            },
+            Some("something else"),
+        ),
+        (
+            true,
+            |identity, call| {
+                let measurement = Sha384::new([8; 48]);
+                Some(Receipt { measurement, ..receipt(identity, call) }.sign(identity).unwrap())
+            },
+            Some("something else"),
+        ),
+        (
+            true,
+            |identity, call| {
+                let model = VerityRoot(Digest::new([7; 32]));
+                Some(Receipt { model, ..receipt(identity, call) }.sign(identity).unwrap())
+            },
+            Some("something else"),
+        ),
+        (
+            true,
+            |identity, call| {
+                let sampling = Sampling { temperature: 0, top_p: 0, seed: 0, max_tokens: 1 };
+                Some(Receipt { sampling, ..receipt(identity, call) }.sign(identity).unwrap())
             },
             Some("something else"),
         ),
