@@ -18,11 +18,13 @@ use image::tools::sandbox::{Bind, Network, Sandbox};
 use measure::Sha256;
 use measure::cmdline::{CommandLine, Tee};
 use measure::guid::Guid;
+use measure::verity::{Salt, Verity};
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -91,7 +93,7 @@ const CONTROLS: [(&str, Under, Kind, Change); 3] = [
     ("serves_under_the_measured_firmware", Measured, Serves, |_| Ok(())),
 ];
 
-const TRIALS: [(&str, Under, Kind, Change); 14] = [
+const TRIALS: [(&str, Under, Kind, Change); 17] = [
     ("serves_unseen_unless_simulated", SeaBios, ServesUnseen, for_hardware),
     // The kernel and the initrd with which the measured firmware hangs, where nothing checks them.
     ("serves_with_another_kernel_where_nothing_checks_it", SeaBios, Serves, other_kernel),
@@ -102,6 +104,10 @@ const TRIALS: [(&str, Under, Kind, Change); 14] = [
     ("ends_at_a_flipped_data_byte", SeaBios, Ends("data block"), flipped_data),
     ("ends_at_a_flipped_hash_byte", SeaBios, Ends("metadata block"), flipped_hash),
     ("ends_at_another_root_hash", SeaBios, Ends("metadata block"), other_root_hash),
+    // The weights are read to their end before anybody is served.
+    ("ends_at_a_flipped_model_byte", SeaBios, Ends("data block"), flipped_model),
+    ("ends_at_the_last_byte_of_the_model", SeaBios, Ends("data block"), flipped_end_of_model),
+    ("ends_at_another_model", SeaBios, Ends("metadata block"), other_model),
     ("ends_at_an_unknown_key", SeaBios, Ends("unknown token \"init=/bin/sh\""), |trial| {
         trial.replace_line("quiet", "quiet init=/bin/sh")
     }),
@@ -341,16 +347,16 @@ impl Trial<'_> {
         path.to_str().map(str::to_owned).context("a UTF-8 TMPDIR")
     }
 
-    /// Flips the bit that the seed chooses among `len` bytes from `start` of the root's partition `uuid`.
-    fn flip(&mut self, uuid: Guid, start: u64, len: u64) -> anyhow::Result<()> {
+    /// A copy of the disk `file` in which the bit that the seed chooses among `len` bytes from `start` of the partition
+    /// `uuid` is flipped.
+    fn flipped(&mut self, file: &str, uuid: Guid, start: u64, len: u64) -> anyhow::Result<String> {
         let (byte, bit) = (start + self.bench.seed % len, 1 << (self.bench.seed >> 61));
-        self.machine.root = self.changed(&self.machine.root, |disk| {
+        self.note = format!("bit {bit:#04x} of byte {byte} of the partition flipped");
+        self.changed(file, |disk| {
             let at = usize::try_from(partition(disk, uuid)? + byte)?;
             *disk.get_mut(at).context("the partition ends early")? ^= bit;
             Ok(())
-        })?;
-        self.note = format!("bit {bit:#04x} of byte {byte} of the partition flipped");
-        Ok(())
+        })
     }
 
     fn line(&self) -> anyhow::Result<CommandLine> {
@@ -373,20 +379,61 @@ fn for_hardware(trial: &mut Trial<'_>) -> anyhow::Result<()> {
 }
 
 fn flipped_data(trial: &mut Trial<'_>) -> anyhow::Result<()> {
-    let root = trial.line()?.root;
-    trial.flip(root.data, 0, root.data_blocks.get() * BLOCK)
+    let (disk, root) = (trial.machine.root.clone(), trial.line()?.root);
+    trial.machine.root = trial.flipped(&disk, root.data, 0, root.data_blocks.get() * BLOCK)?;
+    Ok(())
 }
 
 /// Any block of the tree is used: the whole root is read at boot.
 fn flipped_hash(trial: &mut Trial<'_>) -> anyhow::Result<()> {
-    let root = trial.line()?.root;
+    let (disk, root) = (trial.machine.root.clone(), trial.line()?.root);
     let (mut level, mut blocks) = (root.data_blocks.get(), 0);
     while level > 1 {
         level = level.div_ceil(FAN_OUT);
         blocks += level;
     }
     // Block 0 is the superblock, which nobody reads.
-    trial.flip(root.hash, BLOCK, blocks * BLOCK)
+    trial.machine.root = trial.flipped(&disk, root.hash, BLOCK, blocks * BLOCK)?;
+    Ok(())
+}
+
+fn flipped_model(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let (disk, model) = (trial.machine.model.clone(), trial.line()?.model);
+    trial.machine.model = trial.flipped(&disk, model.data, 0, model.data_blocks.get() * BLOCK)?;
+    Ok(())
+}
+
+fn flipped_end_of_model(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let (disk, model) = (trial.machine.model.clone(), trial.line()?.model);
+    trial.machine.model = trial.flipped(&disk, model.data, model.data_blocks.get() * BLOCK - 1, 1)?;
+    Ok(())
+}
+
+/// One that is whole, with a hash tree of its own.
+fn other_model(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let model = trial.line()?.model;
+    trial.machine.model = trial.changed(&trial.machine.model, |disk| {
+        let bytes = usize::try_from(model.data_blocks.get() * BLOCK)?;
+        let [data, hash] = [partition(disk, model.data)?, partition(disk, model.hash)? + BLOCK];
+        let [data, hash] = [usize::try_from(data)?, usize::try_from(hash)?];
+        disk[data + bytes / 2] ^= 1;
+        let (verity, before) = (Verity::new(bytes as u64, Salt::new(model.salt.as_bytes())?)?, disk.clone());
+        let tree = Mutex::new(disk);
+        let read = |at: u64, buffer: &mut [u8]| {
+            let at = data + usize::try_from(at).expect("a disk in memory");
+            buffer.copy_from_slice(&before[at..at + buffer.len()]);
+            Ok(())
+        };
+        let write = |at: u64, block: &[u8]| {
+            let at = hash + usize::try_from(at).expect("a disk in memory");
+            tree.lock().unwrap()[at..at + block.len()].copy_from_slice(block);
+            Ok(())
+        };
+        let root = verity.format(NonZeroUsize::MIN, &read, &write)?;
+        ensure!(root != model.root, "it is the same model");
+        Ok(())
+    })?;
+    Ok(())
 }
 
 fn other_root_hash(trial: &mut Trial<'_>) -> anyhow::Result<()> {
