@@ -83,11 +83,15 @@ pub(crate) struct Flags {
     #[arg(long)]
     port: Option<u16>,
 
+    /// Write every packet of the guest's network into this file, as pcap, in place of what is there.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
+
     /// The one that leads to its metrics; none by default.
     #[arg(long, value_name = "PORT")]
     metrics_port: Option<u16>,
 
-    /// Record in this directory all that leaves the guest: its console, packets (as pcap), what it writes to its ports.
+    /// Record in this directory all that leaves the guest: its console, packets, what it writes to its ports.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
 }
@@ -188,6 +192,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
         return Ok(not_ready("the guest stopped by itself".to_owned(), &console, &machine));
     }
     drop(guest);
+    if let (Some(inside), Some(file)) = (&machine.capture, &flags.capture) {
+        copy_own(Path::new(inside), file).with_context(|| format!("copying {inside} to {}", file.display()))?;
+    }
     if flags.record.is_none() {
         fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
     }
@@ -219,7 +226,7 @@ fn machine(
     let operator = host_data.map(|_| frame::OPERATOR.name);
     let names = [Some(frame::FEED.name), operator, flags.simulate.then_some(simulate_port::NAME)];
     let ports = names.into_iter().flatten().map(|name| ports::port(work, name)).collect::<anyhow::Result<_>>()?;
-    let capture = flags.record.is_some().then(|| in_work("network.pcap")).transpose()?;
+    let capture = (flags.capture.is_some() || flags.record.is_some()).then(|| in_work("network.pcap")).transpose()?;
     let record = flags.record.as_ref().map(|_| in_work("")).transpose()?;
     let (vcpus, memory_mib, metrics) = (flags.vcpus, flags.memory, flags.metrics_port);
     Ok(Machine { vcpus, memory_mib, metrics, ports, capture, record, ..machine })

@@ -160,6 +160,16 @@ fn released_and_verified_offline() {
     let (code, said) = scene.release("1.4.0", "three", &scene.dist);
     assert_eq!(code, 0, "{said}");
 
+    // What is made to try things takes no release's place, but its own again.
+    let dist = scene.dist.to_str().unwrap();
+    let simulate = |out: &str| scene.xtask(&["release", "--simulate", "--dist", dist, "--out", &scene.text(out)]);
+    let (code, said) = simulate("one");
+    assert!(code == 2 && said.contains("one exists and is not of `release --simulate`"), "{said}");
+    for _ in 0..2 {
+        let (code, said) = simulate("simulated");
+        assert_eq!(code, 0, "{said}");
+    }
+
     // Another build than the measured one, and a checkout that nobody can get.
     let other = scene.path("dist");
     fs::create_dir(&other).unwrap();
