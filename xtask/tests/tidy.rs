@@ -111,6 +111,8 @@ fn every_label_is_documented() {
     let formats = read("docs/formats.md");
     let mut labels = BTreeSet::new();
     for (name, text) in texts().iter().filter(|(name, _)| name.ends_with(".rs") && !name.contains("tests")) {
+        // Unit tests have labels that nobody else has.
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for (at, _) in text.match_indices("vitrine/") {
             let label: String =
                 text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || "/-".contains(*c)).collect();
