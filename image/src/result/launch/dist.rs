@@ -132,3 +132,17 @@ pub fn tools(dist: &Dist, cache: &Path) -> anyhow::Result<PathBuf> {
     })?;
     output.tree().map(Path::to_path_buf)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_has_a_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        FILES.iter().for_each(|name| drop(fs::File::create(dir.path().join(name)).unwrap()));
+        fs::File::create(dir.path().join(COMMAND_LINE)).unwrap().set_len(1 << 40).unwrap();
+        let error = Dist::open(dir.path()).unwrap().command_line(Tee::Simulated).unwrap_err();
+        assert!(format!("{error:#}").contains("expected at most 4096 bytes"), "{error:#}");
+    }
+}
