@@ -1,7 +1,8 @@
 //! The image boots, and nothing but the image.
 //!
 //! Boots the build in `dist/` (or `$VITRINE_DIST`) under software emulation: unchanged, with one thing changed on a
-//! disk or on the command line, and with other files than the measured firmware was told of. Run by
+//! disk or on the command line, and with other files than the measured firmware was told of. It serves once a worker has made a
+//! token, so that a boot shows the model and the units as well. Run by
 //! `cargo xtask ci`, or by `cargo test -p xtask --test boot -- --ignored` after `cargo xtask build`.
 
 #![expect(clippy::disallowed_methods, reason = "which build and cache to test is in the environment")]
@@ -13,27 +14,32 @@ use image::inputs::lock::Lock;
 use image::inputs::store::Store;
 use image::pipeline::measured::Manifest;
 use image::progress::{Progress as _, Silent, Unit};
-use image::result::launch::{Dist, Firmware, Guest, Machine, Platform, Readiness, free_port, tools};
+use image::result::launch::{Dist, Firmware, Guest, Machine, Platform, Port, Readiness, free_port, tools};
 use image::tools::sandbox::{Bind, Network, Sandbox};
 use measure::Sha256;
 use measure::cmdline::{CommandLine, Tee};
 use measure::guid::Guid;
 use measure::verity::{Salt, Verity};
+use simulate::{Processor, Product, service};
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 /// How long a control boot may take; on two idle cores it takes a tenth of that.
-const CONTROL: Duration = Duration::from_secs(120);
+const CONTROL: Duration = Duration::from_secs(240);
 
 /// Boots at a time. Each has two virtual CPUs, so more would only slow each other down.
 const AT_ONCE: usize = 2;
+
+/// What guests are launched with, as far as a guest cares: it may not be debugged.
+const LAUNCH_POLICY: u64 = 0x30000;
 
 /// Bytes of a dm-verity block, and digests in one.
 const BLOCK: u64 = 4096;
@@ -65,10 +71,12 @@ struct Trial<'a> {
 enum Kind {
     /// It serves.
     Serves,
-    /// It serves, and nothing is on the console.
-    ServesUnseen,
-    /// It ends by itself before it serves, and the console says this.
+    /// It says that it has no report, for lack of the hardware, and nothing is on the console.
+    Unseen,
+    /// It ends by itself before it says anything, and the console says this.
     Ends(&'static str),
+    /// It ends by itself before it serves; until then it may say that it is not ready.
+    EndsUnready(&'static str),
     /// The firmware does not start the kernel and says nothing. A kernel that ran would serve or end.
     Hangs,
 }
@@ -83,7 +91,7 @@ enum Under {
 
 type Change = fn(&mut Trial<'_>) -> anyhow::Result<()>;
 
-use Kind::{Ends, Hangs, Serves, ServesUnseen};
+use Kind::{Ends, EndsUnready, Hangs, Serves, Unseen};
 use Under::{Measured, Ovmf, SeaBios};
 
 /// Boots of the unchanged image; the longest is the measure for all others.
@@ -94,7 +102,7 @@ const CONTROLS: [(&str, Under, Kind, Change); 3] = [
 ];
 
 const TRIALS: [(&str, Under, Kind, Change); 17] = [
-    ("serves_unseen_unless_simulated", SeaBios, ServesUnseen, for_hardware),
+    ("is_unseen_unless_simulated", SeaBios, Unseen, for_hardware),
     // The kernel and the initrd with which the measured firmware hangs, where nothing checks them.
     ("serves_with_another_kernel_where_nothing_checks_it", SeaBios, Serves, other_kernel),
     ("serves_with_another_initrd_where_nothing_checks_it", SeaBios, Serves, other_initrd),
@@ -105,9 +113,9 @@ const TRIALS: [(&str, Under, Kind, Change); 17] = [
     ("ends_at_a_flipped_hash_byte", SeaBios, Ends("metadata block"), flipped_hash),
     ("ends_at_another_root_hash", SeaBios, Ends("metadata block"), other_root_hash),
     // The weights are read to their end before anybody is served.
-    ("ends_at_a_flipped_model_byte", SeaBios, Ends("data block"), flipped_model),
-    ("ends_at_the_last_byte_of_the_model", SeaBios, Ends("data block"), flipped_end_of_model),
-    ("ends_at_another_model", SeaBios, Ends("metadata block"), other_model),
+    ("ends_at_a_flipped_model_byte", SeaBios, EndsUnready("data block"), flipped_model),
+    ("ends_at_the_last_byte_of_the_model", SeaBios, EndsUnready("data block"), flipped_end_of_model),
+    ("ends_at_another_model", SeaBios, EndsUnready("metadata block"), other_model),
     ("ends_at_an_unknown_key", SeaBios, Ends("unknown token \"init=/bin/sh\""), |trial| {
         trial.replace_line("quiet", "quiet init=/bin/sh")
     }),
@@ -194,18 +202,30 @@ fn test(
     let mut trial = Trial { bench, machine: bench.machine(under, dir.path())?, dir: dir.path(), note: String::new() };
     change(&mut trial)?;
     let Trial { machine, note, .. } = trial;
+    let processor = Processor::patched(
+        Product::Genoa,
+        simulate::Guest { policy: LAUNCH_POLICY, measurement: [0; 48], host_data: [0; 32] },
+    );
+    for port in &machine.ports {
+        let (listener, processor) = (UnixListener::bind(&port.socket)?, processor.clone());
+        std::thread::spawn(move || {
+            listener.incoming().flatten().try_for_each(|mut stream| service::serve(&mut stream, &processor))
+        });
+    }
     let mut guest = Guest::start(&machine, &bench.tools, dir.path())?;
-    let mut answered = false;
     let readiness = guest.wait(limit, &*Silent.bar("", 0, Unit::Items), &mut || {
-        // A changed image must not even say that it is not ready.
-        answered = !matches!(kind, Serves | ServesUnseen) && answers(machine.port);
-        Ok(answered)
+        Ok(match kind {
+            Serves | EndsUnready(_) => false,
+            Unseen => says(machine.port, "/readyz").is_some_and(|said| said.contains("\"no_report\"")),
+            // A changed image must not even say that it is not ready.
+            Ends(_) | Hangs => says(machine.port, "/healthz").is_some(),
+        })
     })?;
     let console = guest.console()?;
     let (took, what) = match (kind, readiness) {
         (Serves, Readiness::Serving { boot, took }) => (took, stages(&boot)?),
-        (ServesUnseen, Readiness::Serving { boot, took }) if console.is_empty() => (took, stages(&boot)?),
-        (Ends(reason), Readiness::Stopped { took }) => {
+        (Unseen, Readiness::Interrupted) if console.is_empty() => (Duration::ZERO, "no report".to_owned()),
+        (Ends(reason) | EndsUnready(reason), Readiness::Stopped { took }) => {
             let line = console.iter().find(|line| line.contains(reason));
             let line = line.with_context(|| format!("{reason:?} is not on the console:\n{}", console.join("\n")))?;
             guest.end()?;
@@ -218,15 +238,17 @@ fn test(
     Ok((took, format!("{:.1} s; {note}", took.as_secs_f64())))
 }
 
-/// Whether anybody in the guest answers at all.
-fn answers(port: u16) -> bool {
-    let ask = || -> std::io::Result<usize> {
+/// What the guest answers, if anybody in it does.
+fn says(port: u16, path: &str) -> Option<String> {
+    let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_millis(300)))?;
-        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
-        stream.read(&mut [0])
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+        let mut said = [0; 4096];
+        let read = stream.read(&mut said)?;
+        Ok(String::from_utf8_lossy(&said[..read]).into_owned())
     };
-    ask().is_ok_and(|read| read > 0)
+    ask().ok().filter(|said| !said.is_empty())
 }
 
 /// What `/boot` says, in one line; an error unless the root was opened through dm-verity and read.
@@ -326,8 +348,10 @@ impl Bench {
             // Told of this build's files, whatever the test boots then.
             Measured => self.dist.measured_firmware(&self.line, &path("hashes.page")?)?,
         };
-        let platform = Platform::Simulated(firmware);
-        Ok(self.dist.machine(platform, self.line.clone(), path("console.log")?, free_port()?))
+        let machine =
+            self.dist.machine(Platform::Simulated(firmware), self.line.clone(), path("console.log")?, free_port()?);
+        // Whoever it is that the guest asks for reports; a guest for hardware does not ask.
+        Ok(Machine { ports: vec![Port { name: simulate_port::NAME, socket: path(simulate_port::NAME)? }], ..machine })
     }
 }
 
