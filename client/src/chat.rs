@@ -2,10 +2,10 @@
 
 mod interrupts;
 
-use crate::files;
 use crate::receipt::Signed;
 use crate::report::{self, Answer};
 use crate::session::{self, Opened, Session, Target};
+use crate::{files, host};
 use anyhow::{Context as _, bail, ensure};
 use channel::Outcome;
 use interrupts::Interrupts;
@@ -203,7 +203,7 @@ impl Chat<'_> {
         let body = request.to_json();
         // What the guest would refuse need not be sent.
         let request = Request::parse(&body)?;
-        let salt = self.flags.receipt.as_ref().map(|_| session::random()).transpose()?;
+        let salt = self.flags.receipt.as_ref().map(|_| host::random()).transpose()?;
         let call = Call { route: Route::Chat, salt, body };
         let reply = self.reply(session, &call)?;
         if !self.json && !reply.text.is_empty() {

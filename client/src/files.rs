@@ -1,18 +1,31 @@
 //! Whole files: read with a limit, replaced in one step.
 
 use anyhow::Context as _;
+use nix::fcntl::OFlag;
 use std::fs::{File, Permissions};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// A whole file of at most `limit` bytes; whatever can be read once will do, a pipe included.
+/// A whole regular file of at most `limit` bytes. A pipe in its place is an error, and nobody waits for its writer.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    read_all(File::open(path)?, limit)
+    read_all(open(path)?, limit)
 }
 
-/// The same of a file that is open.
-pub(crate) fn read_all(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+/// The regular file at `path`, or that a link there leads to.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "expected a regular file, found a directory, pipe or device",
+        )),
+    }
+}
+
+/// All of a file that is open, if it is at most `limit` bytes.
+pub(crate) fn read_all(from: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {
@@ -40,4 +53,37 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         File::open(dir)?.sync_all()
     };
     written().with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn regular_files_only_and_so_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "abc").unwrap();
+        symlink("file", at("link")).unwrap();
+        symlink("/dev/zero", at("device")).unwrap();
+        // Nobody ever writes to it.
+        nix::unistd::mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
+        for (name, limit, says) in [
+            ("file", 3, None),
+            ("link", 3, None),
+            ("file", 2, Some("expected at most 2 bytes")),
+            ("device", 3, Some("expected a regular file")),
+            ("pipe", 3, Some("expected a regular file")),
+            (".", 3, Some("expected a regular file")),
+            ("absent", 3, Some("No such file")),
+        ] {
+            let read = read(&at(name), limit).map_err(|error| format!("{error:#}"));
+            match says {
+                None => assert_eq!(read.unwrap(), b"abc"),
+                Some(says) => assert!(read.unwrap_err().contains(says), "{name}"),
+            }
+        }
+    }
 }

@@ -142,7 +142,7 @@ pub(crate) fn open(target: &Target) -> anyhow::Result<Opened> {
     let started = Instant::now();
     let mut wire = Wire::dial(&target.address, PATIENCE)?;
     const HANDSHAKE: &str = "shaking hands with what should be a guest";
-    let (hello, m1) = Hello::new(Seed::new(random()?), target.shaping).context(HANDSHAKE)?;
+    let (hello, m1) = Hello::new(Seed::new(host::random()?), target.shaping).context(HANDSHAKE)?;
     wire.send(m1)?;
     let (connected, m3) = hello.finish(&wire.expect()?, started.elapsed()).context(HANDSHAKE)?;
     wire.send(m3)?;
@@ -155,13 +155,6 @@ pub(crate) fn open(target: &Target) -> anyhow::Result<Opened> {
         Err(Refusal::Verdict(verdict)) => Ok(Opened::Refused(verdict)),
         Err(Refusal::Undecided(error)) => Err(error),
     }
-}
-
-/// 32 bytes that nobody knows.
-pub(crate) fn random() -> anyhow::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).context("drawing random bytes")?;
-    Ok(bytes)
 }
 
 /// Why there is no session.

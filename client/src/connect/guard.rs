@@ -6,7 +6,6 @@ use crate::{files, host};
 use anyhow::{Context as _, ensure};
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use nix::unistd::Uid;
-use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -36,7 +35,7 @@ impl Token {
     pub(super) fn read_as(path: &Path, me: Uid) -> anyhow::Result<Self> {
         let shown = path.display();
         let reading = || format!("reading {shown}");
-        let file = File::open(path).with_context(reading)?;
+        let file = files::open(path).with_context(reading)?;
         // Of what is read, not of what is there by then.
         let metadata = file.metadata().with_context(reading)?;
         let (owner, mode) = (metadata.uid(), metadata.permissions().mode());

@@ -16,7 +16,7 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// From the end of an answer to the next request.
 const IDLE_TIME: Duration = Duration::from_secs(60);
-/// The same until the client has shown the token.
+/// From the connection to the only request of who has not shown the token.
 const STRANGER_TIME: Duration = Duration::from_secs(10);
 /// In all, for a client to take what fills its window in one answer.
 const WRITE_TIME: Duration = Duration::from_secs(30);
@@ -29,8 +29,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// Read, and part of nothing yet.
     buffer: Vec<u8>,
-    /// How long the next request may take to come.
-    idle: Duration,
+    /// Whether the client has shown the token.
+    trusted: bool,
     /// How long the client may still keep us waiting with the answer.
     patience: Duration,
 }
@@ -90,12 +90,23 @@ impl Head {
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new(), idle: STRANGER_TIME, patience: WRITE_TIME })
+        Ok(Self { stream, buffer: Vec::new(), trusted: false, patience: WRITE_TIME })
     }
 
     /// The client has shown the token.
     pub(super) fn trust(&mut self) {
-        self.idle = IDLE_TIME;
+        self.trusted = true;
+    }
+
+    /// Whether it has. Who has not gets one answer, or strangers could keep all connections with requests that need no
+    /// token or have a wrong one.
+    pub(super) fn trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// How long the next request may take to come.
+    fn idle(&self) -> Duration {
+        if self.trusted { IDLE_TIME } else { STRANGER_TIME }
     }
 
     /// The address that the client has connected to.
@@ -105,7 +116,7 @@ impl Connection {
 
     /// The head of the next request.
     pub(super) fn head(&mut self) -> Result<Head, Unread> {
-        let mut deadline = Instant::now() + if self.buffer.is_empty() { self.idle } else { HEAD_TIME };
+        let mut deadline = Instant::now() + if self.buffer.is_empty() { self.idle() } else { HEAD_TIME };
         loop {
             let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
             let mut parsed = httparse::Request::new(&mut fields);
@@ -311,9 +322,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut slow = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut client = Connection::new(listener.accept().unwrap().0).unwrap();
-        assert_eq!((client.idle, client.patience), (STRANGER_TIME, WRITE_TIME));
+        assert_eq!((client.idle(), client.patience), (STRANGER_TIME, WRITE_TIME));
         client.trust();
-        assert_eq!(client.idle, IDLE_TIME);
+        assert_eq!(client.idle(), IDLE_TIME);
         client.patience = Duration::from_millis(300);
         // It always takes something, so that no single write takes long.
         std::thread::spawn(move || {

@@ -115,9 +115,9 @@ impl Server {
 }
 
 /// Sends a whole answer to a request whose body was not read. If it has one, nothing can follow it, and neither can
-/// anything follow an answer to HEAD, which is to have no body.
+/// anything follow an answer to HEAD, which is to have no body, or to a stranger.
 fn whole(client: &mut Connection, head: &Head, answer: &Answer) -> io::Result<bool> {
-    let keep = head.keep && head.length == 0 && head.method != "HEAD";
+    let keep = client.trusted() && head.keep && head.length == 0 && head.method != "HEAD";
     client.answer(answer, keep)?;
     Ok(keep)
 }

@@ -67,6 +67,11 @@ fn send(at: SocketAddr, request: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
+/// A request of a client that has the token, for what is not there.
+fn with_token(at: SocketAddr) -> String {
+    format!("GET / HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n")
+}
+
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or("none")
 }
@@ -158,13 +163,21 @@ fn requests_that_are_not_answered() {
 #[test]
 fn a_connection_serves_one_request_after_the_other() {
     let at = endpoint();
-    let health = format!("GET /healthz HTTP/1.1\r\nHost: {at}\r\n\r\n");
-    assert_eq!(send(at, health.repeat(3).as_bytes()).matches("HTTP/1.1 200 OK").count(), 3);
-    let last = health.replace("\r\n\r\n", "\r\nConnection: x, Close\r\n\r\n");
-    assert_eq!(send(at, [last.as_str(), &health].concat().as_bytes()).matches("HTTP/1.1").count(), 1);
+    let stranger = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {at}\r\n\r\n");
+    let (health, asked) = (stranger("/healthz"), with_token(at));
+    let last = asked.replace("\r\n\r\n", "\r\nConnection: x, Close\r\n\r\n");
     // What follows a refused body would be read as a request.
-    let smuggled = format!("POST /v1/models HTTP/1.1\r\nHost: {at}\r\nContent-Length: 1\r\n\r\n{health}");
-    assert_eq!(send(at, smuggled.as_bytes()).matches("HTTP/1.1").count(), 1);
+    let body = asked.replace("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\n");
+    for (requests, answers) in [
+        ([asked.as_str(), &asked, &health, &asked], 4),
+        ([&last, &asked, &asked, &asked], 1),
+        ([&body, &asked, &asked, &asked], 1),
+        // Who has not shown the token does not keep a connection.
+        ([&health, &health, &health, &asked], 1),
+        ([&stranger("/v1/models"), &asked, &asked, &asked], 1),
+    ] {
+        assert_eq!(send(at, requests.concat().as_bytes()).matches("HTTP/1.1 ").count(), answers, "{requests:?}");
+    }
 }
 
 #[test]
@@ -187,19 +200,19 @@ fn a_client_that_asks_is_told_to_go_on_with_its_body() {
 #[test]
 fn clients_are_so_many() {
     let at = endpoint();
-    let health = format!("GET /healthz HTTP/1.1\r\nHost: {at}\r\n\r\n");
+    let request = with_token(at);
     let mut answered = [0; 8];
     let clients: Vec<_> = (0..MAX_CONNECTIONS)
         .map(|_| {
             let mut stream = TcpStream::connect(at).unwrap();
-            stream.write_all(health.as_bytes()).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
             stream.read_exact(&mut answered).unwrap();
             stream
         })
         .collect();
-    assert_eq!(send(at, health.as_bytes()), "");
+    assert_eq!(send(at, request.as_bytes()), "");
     drop(clients);
-    while send(at, health.as_bytes()).is_empty() {
+    while send(at, request.as_bytes()).is_empty() {
         thread::yield_now();
     }
 }

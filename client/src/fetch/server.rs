@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// How a path, query included, is answered. Headers are whole lines with their ends.
 #[derive(Clone)]
@@ -13,7 +12,7 @@ pub(crate) enum Reply {
     File(Vec<u8>, String),
     /// With a length of all bytes, but only so many of them; then the connection ends.
     Truncated(Vec<u8>, usize),
-    /// The same, but then nothing happens for a while.
+    /// The same, but then nothing happens until the client hangs up.
     Stalled(Vec<u8>, usize),
     /// With bytes and no length.
     Unmeasured(Vec<u8>),
@@ -94,8 +93,7 @@ fn serve(
         }
         Reply::Stalled(bytes, most) => {
             stream.write_all(&[whole(&bytes).as_bytes(), bytes.get(..most).unwrap_or(&bytes)].concat())?;
-            std::thread::sleep(Duration::from_secs(5));
-            Ok(())
+            reader.read_line(&mut line).map(drop)
         }
         Reply::Unmeasured(bytes) => {
             write!(stream, "HTTP/1.1 200 x\r\n{end}")?;

@@ -150,12 +150,14 @@ fn what_a_server_must_not_do() {
         ),
         ("checkpoint", Some(Reply::File(b"<html>".to_vec(), String::new())), Ok(1)),
     ] {
+        // Only of a server that stalls is it known that nothing more comes.
+        let stalls = matches!(reply, Some(Reply::Stalled(..)));
+        let stall = if stalls { Duration::from_millis(300) } else { Duration::from_secs(60) };
         let mut replies = replies(log.path(), &names);
         replies.extend(reply.map(|reply| (format!("/{name}"), reply)));
         let server = Server::new(replies);
-        let (pause, stall) = (Duration::from_millis(1), Duration::from_millis(300));
-        let seconds = Duration::from_secs;
-        let patience = Patience { attempts: 2, pause, connect: seconds(20), stall, total: seconds(120) };
+        let (pause, seconds) = (Duration::from_millis(1), Duration::from_secs);
+        let patience = Patience { attempts: 2, pause, connect: seconds(60), stall, total: seconds(120) };
         let silent = |_line: &str| ();
         let client = Client::new(patience, &silent);
         let mut get = |name: &str, limit: u64| Ok(client.get(&format!("{}/{name}", server.url), limit)?.body);

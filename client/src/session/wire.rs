@@ -69,10 +69,14 @@ impl Wire {
     /// Connects, and is ready for messages within this time.
     pub(super) fn dial(address: &Address, time: Duration) -> anyhow::Result<Self> {
         let dialing = || format!("connecting to {}", address.uri);
+        let late = || anyhow!("{}: no answer within {} s", dialing(), time.as_secs_f32());
         let until = Instant::now() + time;
         let mut request = (&address.uri).into_client_request().with_context(dialing)?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
-        let tcp = Timed { tcp: connect(address, until).with_context(dialing)?, until };
+        let tcp = match connect(address, until) {
+            Err(error) if error.kind() == ErrorKind::TimedOut => return Err(late()),
+            tcp => Timed { tcp: tcp.with_context(dialing)?, until },
+        };
         let stream = if address.tls {
             Stream::Tls(Box::new(StreamOwned::new(tls(&address.host).with_context(dialing)?, tcp)))
         } else {
@@ -89,7 +93,7 @@ impl Wire {
                 bail!("{}: expected a guest, which answered {}", dialing(), response.status())
             }
             Err(HandshakeError::Failure(error)) => bail!("{}: {error}", dialing()),
-            Err(HandshakeError::Interrupted(_)) => bail!("{}: no answer within {} s", dialing(), time.as_secs_f32()),
+            Err(HandshakeError::Interrupted(_)) => Err(late()),
         }
     }
 
@@ -130,22 +134,22 @@ impl Wire {
 }
 
 /// A connection to the first of the name's addresses that takes one.
-fn connect(address: &Address, until: Instant) -> anyhow::Result<TcpStream> {
-    let mut last: Option<io::Error> = None;
+fn connect(address: &Address, until: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in (address.host.as_str(), address.port).to_socket_addrs()? {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(last.unwrap_or_else(|| io::Error::from(ErrorKind::TimedOut)).into());
+            return Err(ErrorKind::TimedOut.into());
         }
         match TcpStream::connect_timeout(&address, CONNECT.min(left)) {
             Ok(tcp) => {
                 tcp.set_nodelay(true)?;
                 return Ok(tcp);
             }
-            Err(error) => last = Some(error),
+            Err(error) => last = error,
         }
     }
-    Err(last.context("the name has no address")?.into())
+    Err(last)
 }
 
 /// TLS as for other services: by the roots of the machine.
@@ -303,8 +307,10 @@ mod tests {
     fn all_addresses_have_one_time() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        assert!(connect(&address, Instant::now()).is_err());
+        assert_eq!(connect(&address, Instant::now()).unwrap_err().kind(), ErrorKind::TimedOut);
         assert!(connect(&address, Instant::now() + PATIENCE).is_ok());
+        let error = Wire::dial(&address, Duration::ZERO).err().unwrap().to_string();
+        assert!(error.ends_with("no answer within 0 s"), "{error}");
     }
 
     #[test]
