@@ -42,8 +42,10 @@ pub(crate) struct Signer {
 pub(crate) struct Reply {
     pieces: mpsc::UnboundedReceiver<Piece>,
     _work: JoinSet<()>,
-    /// Bytes of the call.
+    /// Bytes of the call, once as it is understood and once as a worker is given it.
     call: usize,
+    /// Whether the answer is kept to its end, for a receipt.
+    receipt: bool,
     told: Arc<AtomicUsize>,
 }
 
@@ -66,6 +68,7 @@ impl Reply {
         signer: &Signer,
     ) -> Result<Self, Malformed> {
         let call = Call::parse(content)?;
+        let receipt = call.salt.is_some();
         let (sender, pieces) = mpsc::unbounded_channel();
         let told = Arc::new(AtomicUsize::new(0));
         let teller = Teller { pieces: sender, told: Arc::clone(&told) };
@@ -75,12 +78,13 @@ impl Reply {
             // That nobody listens any more is no failure.
             let _ = answer.await;
         });
-        Ok(Self { pieces, _work: work, call: content.len(), told })
+        Ok(Self { pieces, _work: work, call: content.len().saturating_mul(2), receipt, told })
     }
 
-    /// Bytes that it holds: of the call, and of what was answered, which a receipt may need to the end.
+    /// Bytes that it holds: of the call, of what was answered and may wait to be sent, and of the same for a receipt.
     pub(crate) fn held(&self) -> usize {
-        self.call.saturating_add(self.told.load(Ordering::Relaxed))
+        let told = self.told.load(Ordering::Relaxed);
+        self.call.saturating_add(told).saturating_add(if self.receipt { told } else { 0 })
     }
 
     /// The next piece; `None` when it was the last.

@@ -25,10 +25,12 @@ pub struct Limits {
     pub report_time: Duration,
     /// How old the feed may be that a client is sent.
     pub feed_age: Duration,
-    /// Bytes of requests and replies in all sessions together; of requests that are not whole yet, half of it.
+    /// Bytes of messages, requests and replies in all sessions together; of requests that are not whole yet, half of it.
     pub held: usize,
     /// From the first message of a request to its last.
     pub request_time: Duration,
+    /// From a message's first byte to its last.
+    pub message_time: Duration,
     /// For a client to take a message.
     pub send_time: Duration,
     /// From the end of a reply, or the beginning of the session, to the next request.
@@ -72,6 +74,7 @@ impl Limits {
         feed_age: Duration::from_secs(5),
         held: 64 << 20,
         request_time: Duration::from_secs(30),
+        message_time: Duration::from_secs(20),
         send_time: Duration::from_secs(20),
         idle_time: Duration::from_secs(15 * 60),
         ping_every: Duration::from_secs(30),
@@ -136,8 +139,8 @@ pub(crate) struct Budget {
     held: Arc<AtomicUsize>,
 }
 
-/// Bytes that a session may hold however much the others do: an ordinary question, or an answer to one.
-const LITTLE: usize = 16 << 10;
+/// Bytes that a session may hold however much the others do: a message, and an ordinary question or an answer to one.
+const LITTLE: usize = 32 << 10;
 
 /// One session's part.
 #[derive(Debug)]
@@ -221,21 +224,21 @@ mod tests {
 
     #[test]
     fn a_budget_is_of_all_shares_together() {
-        let budget = Budget::new(100 << 10);
+        let budget = Budget::new(200 << 10);
         let (mut first, mut second) = (budget.share(), budget.share());
         let mut set = |first_holds: usize, second_holds: usize, receiving| {
             (first.set(first_holds << 10, false), second.set(second_holds << 10, receiving))
         };
-        assert_eq!(set(60, 0, false), (true, true));
-        assert_eq!(set(60, 40, false), (true, true));
-        assert_eq!(set(60, 41, false), (true, false));
+        assert_eq!(set(120, 0, false), (true, true));
+        assert_eq!(set(120, 80, false), (true, true));
+        assert_eq!(set(120, 81, false), (true, false));
         // Replies have room that half a request has not, and little is always held.
-        assert_eq!(set(30, 20, true), (true, true));
-        assert_eq!(set(30, 21, true), (true, false));
-        assert_eq!(set(0, 16, true), (true, true));
-        assert_eq!(set(84, 16, true), (true, true));
-        assert_eq!(set(101, 16, true), (false, true));
+        assert_eq!(set(60, 40, true), (true, true));
+        assert_eq!(set(60, 41, true), (true, false));
+        assert_eq!(set(0, 32, true), (true, true));
+        assert_eq!(set(168, 32, true), (true, true));
+        assert_eq!(set(201, 32, true), (false, true));
         drop(first);
-        assert!(second.set(100 << 10, false));
+        assert!(second.set(200 << 10, false));
     }
 }

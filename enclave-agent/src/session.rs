@@ -14,11 +14,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::agent::Agent;
 use crate::calls::{Reply, Signer};
 use crate::identity;
-use crate::limits::Share;
 use crate::log;
 use crate::metrics::{Known, Seen, Tally, Timed};
 use crate::socket::{Goodbye, Socket};
-use crate::websocket::Event;
+use crate::websocket::{Event, MAX_MESSAGE};
 
 /// Bytes of the largest call. A request that is larger is none, and is not waited for.
 const MAX_CALL: usize = 34 + openai::MAX_BODY;
@@ -101,11 +100,11 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
 /// The next message, which must have this size.
 async fn message(socket: &mut Socket, size: usize) -> io::Result<Vec<u8>> {
     loop {
-        match socket.receive().await? {
-            Event::Message(message) if message.len() == size => return Ok(message),
-            Event::Ping(content) => socket.pong(&content).await?,
-            Event::Pong => {}
-            Event::Message(_) | Event::Close => return Err(io::ErrorKind::InvalidData.into()),
+        match socket.receive(size).await? {
+            Some(Event::Message(message)) if message.len() == size => return Ok(message),
+            Some(Event::Ping(content)) => socket.pong(&content).await?,
+            Some(Event::Pong) | None => {}
+            Some(Event::Message(_) | Event::Close) => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
 }
@@ -127,7 +126,9 @@ struct Times {
     /// There was a request or a reply.
     active: Instant,
     /// The request that is coming began to.
-    receiving: Option<Instant>,
+    request: Option<Instant>,
+    /// The message that is coming began to.
+    message: Option<Instant>,
     /// Something came.
     heard: Instant,
     /// The next ping.
@@ -164,22 +165,24 @@ impl Open {
         let mut share = self.agent.budget.share();
         let mut reply: Option<Reply> = None;
         let now = Instant::now();
-        let mut times = Times { active: now, receiving: None, heard: now, ping: now + limits.ping_every };
+        let mut times = Times { active: now, request: None, message: None, heard: now, ping: now + limits.ping_every };
         loop {
             self.send_what_is_due().await?;
             if self.session.is_receiving() && self.session.held() > MAX_CALL {
                 self.agent.metrics.seen(Seen::RejectedRecord);
                 return Ok(Goodbye::Violation);
             }
-            if !hold(&mut share, &self.session, reply.as_ref()) {
+            if !share.set(self.held(reply.as_ref()), self.session.is_receiving()) {
                 return Ok(Goodbye::Busy);
             }
             let (idle, now) = (self.session.is_idle(), Instant::now());
             if !idle {
                 times.active = now;
             }
-            times.receiving = self.session.is_receiving().then(|| times.receiving.unwrap_or(now));
-            let whole = times.receiving.map(|began| (began + limits.request_time, Goodbye::Violation, true));
+            times.request = self.session.is_receiving().then(|| times.request.unwrap_or(now));
+            times.message = self.socket.is_receiving().then(|| times.message.unwrap_or(now));
+            let whole = [(times.request, limits.request_time), (times.message, limits.message_time)];
+            let whole = whole.into_iter().filter_map(|(began, time)| Some((began? + time, Goodbye::Violation, true)));
             let ends = [
                 (times.heard + limits.silence, Goodbye::GoingAway, true),
                 (times.active + limits.idle_time, Goodbye::Normal, idle),
@@ -201,10 +204,13 @@ impl Open {
             tokio::select! {
                 biased;
                 () = sleep_until(next) => {}
-                event = self.socket.receive() => {
+                event = self.socket.receive(MAX_MESSAGE) => {
+                    // What comes without end is no sign of life until it is whole.
+                    let Some(event) = event? else { continue };
                     times.heard = Instant::now();
-                    match event? {
+                    match event {
                         Event::Message(message) => {
+                            times.message = None;
                             if self.take(&message, &mut reply)? {
                                 return Ok(Goodbye::Normal);
                             }
@@ -220,6 +226,12 @@ impl Open {
                 _ = self.drain.changed() => {}
             }
         }
+    }
+
+    /// Bytes that the session holds, of memory that grows by doubling.
+    fn held(&self, reply: Option<&Reply>) -> usize {
+        let channel = self.session.held().saturating_mul(2);
+        self.socket.held().saturating_add(channel).saturating_add(reply.map_or(0, Reply::held))
     }
 
     async fn send_what_is_due(&mut self) -> Result<(), Ended> {
@@ -306,11 +318,6 @@ async fn next_piece(reply: &mut Option<Reply>) -> Option<Piece> {
         Some(reply) => reply.next().await,
         None => std::future::pending().await,
     }
-}
-
-/// Whether what the session holds is within the budget of all.
-fn hold(share: &mut Share, session: &Session, reply: Option<&Reply>) -> bool {
-    share.set(session.held().saturating_add(reply.map_or(0, Reply::held)), session.is_receiving())
 }
 
 /// Why there is nothing more to be said in a session.

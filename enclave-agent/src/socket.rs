@@ -46,23 +46,31 @@ impl Socket {
         self.stream.peer_addr().map(|peer| peer.ip()).ok()
     }
 
-    /// What comes next. May be called again if it was dropped before it was done.
+    /// What comes next, of messages of at most `most` bytes; `None` if it was only a part. May be called again if it was
+    /// dropped before it was done.
     ///
     /// # Errors
     /// When the connection fails or ends, and for what is no WebSocket, as [`io::ErrorKind::InvalidData`].
-    pub(crate) async fn receive(&mut self) -> io::Result<Event> {
-        loop {
-            let mut unread = &self.unread[..];
-            let event = self.reader.next(&mut unread);
-            let taken = self.unread.len() - unread.len();
-            self.unread = self.unread.slice(taken..);
-            if let Some(event) = event.map_err(|violation| io::Error::new(io::ErrorKind::InvalidData, violation))? {
-                return Ok(event);
-            }
-            self.unread = Bytes::new();
+    pub(crate) async fn receive(&mut self, most: usize) -> io::Result<Option<Event>> {
+        if self.unread.is_empty() {
             self.stream.readable().await?;
             self.read()?;
         }
+        let mut unread = &self.unread[..];
+        let event = self.reader.next(&mut unread, most);
+        let taken = self.unread.len() - unread.len();
+        self.unread = self.unread.slice(taken..);
+        event.map_err(|violation| io::Error::new(io::ErrorKind::InvalidData, violation))
+    }
+
+    /// Whether something has begun to come that is not whole yet, or has not been looked at.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.reader.is_receiving() || !self.unread.is_empty()
+    }
+
+    /// Bytes that are held of it.
+    pub(crate) fn held(&self) -> usize {
+        self.reader.held().saturating_add(self.unread.len())
     }
 
     /// Reads what is there. The buffer is not kept for a connection on which nothing comes.

@@ -70,19 +70,21 @@ struct Head {
 }
 
 impl Reader {
-    /// Takes bytes from the front of `bytes` until something has come or there are no more.
+    /// Takes bytes from the front of `bytes` until something has come or there are no more. A message has at most `most`
+    /// bytes.
     ///
     /// # Errors
     /// [`Violation`], after which the connection is to be closed.
-    pub fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Event>, Violation> {
+    pub fn next(&mut self, bytes: &mut &[u8], most: usize) -> Result<Option<Event>, Violation> {
         loop {
             let Some((head, content)) = &mut self.frame else {
                 let Some((byte, rest)) = bytes.split_first() else { return Ok(None) };
                 *bytes = rest;
                 self.start.push(*byte);
-                if let Some(head) = Head::parse(&self.start, self.message.as_deref())? {
+                if let Some(head) = Head::parse(&self.start, self.message.as_deref(), most)? {
                     self.start = Vec::new();
-                    self.frame = Some((head, Vec::new()));
+                    let content = Vec::with_capacity(head.length);
+                    self.frame = Some((head, content));
                 }
                 continue;
             };
@@ -101,6 +103,18 @@ impl Reader {
         }
     }
 
+    /// Whether something has begun to come and is not whole yet.
+    pub fn is_receiving(&self) -> bool {
+        !self.start.is_empty() || self.frame.is_some() || self.message.is_some()
+    }
+
+    /// Bytes that are held of it: at most those of a message and of a frame's head.
+    pub fn held(&self) -> usize {
+        let frame = self.frame.as_ref().map_or(0, |(_, content)| content.capacity());
+        let message = self.message.as_ref().map_or(0, Vec::capacity);
+        self.start.capacity().saturating_add(frame).saturating_add(message)
+    }
+
     fn event(&mut self, head: &Head, content: Vec<u8>) -> Option<Event> {
         match head.opcode {
             Opcode::Close => return Some(Event::Close),
@@ -110,6 +124,7 @@ impl Reader {
         }
         let message = match self.message.take() {
             Some(mut message) => {
+                message.reserve_exact(content.len());
                 message.extend_from_slice(&content);
                 message
             }
@@ -124,8 +139,8 @@ impl Reader {
 }
 
 impl Head {
-    /// Reads a head, if it is whole. `message` is what has come of a message in several frames.
-    fn parse(start: &[u8], message: Option<&[u8]>) -> Result<Option<Self>, Violation> {
+    /// Reads a head, if it is whole. `message` is what has come of a message in several frames, of at most `most` bytes.
+    fn parse(start: &[u8], message: Option<&[u8]>, most: usize) -> Result<Option<Self>, Violation> {
         let [first, second, rest @ ..] = start else { return Ok(None) };
         // The reserved bits have no meaning without an extension, and a client masks what it sends.
         if first & 0x70 != 0 || second & 0x80 == 0 {
@@ -148,8 +163,8 @@ impl Head {
         let opcode = known.into_iter().find(|known| *known as u8 == first & 0x0f).ok_or(Violation)?;
         let last = first & 0x80 != 0;
         let fits = match (opcode, message) {
-            (Opcode::Binary, None) => length <= MAX_MESSAGE,
-            (Opcode::Continuation, Some(message)) => length.saturating_add(message.len()) <= MAX_MESSAGE,
+            (Opcode::Binary, None) => length <= most,
+            (Opcode::Continuation, Some(message)) => length.saturating_add(message.len()) <= most,
             (Opcode::Binary, Some(_)) | (Opcode::Continuation, None) => false,
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => last && length <= MAX_CONTROL,
         };
@@ -219,7 +234,7 @@ mod tests {
     fn read(sent: &[u8], size: usize) -> Result<Vec<(char, Vec<u8>)>, Violation> {
         let (mut reader, mut events) = (Reader::default(), Vec::new());
         for mut part in sent.chunks(size) {
-            while let Some(event) = reader.next(&mut part)? {
+            while let Some(event) = reader.next(&mut part, MAX_MESSAGE)? {
                 events.push(match event {
                     Event::Message(content) => ('m', content),
                     Event::Ping(content) => ('i', content),
@@ -283,11 +298,30 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_between_messages() {
+    fn no_more_is_kept_than_a_message_and_nothing_between_two() {
+        let sent = [masked(0x02, &[0; 9000]), masked(0x00, &[0; 5000]), masked(0x80, &[0; 2000])].concat();
         let mut reader = Reader::default();
-        let sent = [masked(0x02, &[0; 9000]), masked(0x80, &[0; 7000])].concat();
-        assert!(matches!(reader.next(&mut &sent[..]), Ok(Some(Event::Message(_)))));
-        assert!(reader.start.capacity() == 0 && reader.frame.is_none() && reader.message.is_none());
+        for (at, byte) in sent.iter().enumerate() {
+            let event = reader.next(&mut &[*byte][..], 16_000);
+            assert!(at + 1 == sent.len() || event == Ok(None));
+            assert!(reader.held() <= 16_000 + 2 * MAX_HEAD, "{} bytes after {at}", reader.held());
+            assert_eq!(reader.is_receiving(), at + 1 < sent.len());
+        }
+        assert_eq!(reader.held(), 0);
+    }
+
+    #[test]
+    fn a_message_has_as_many_bytes_as_it_may() {
+        for (most, frames, fits) in [
+            (5, vec![masked(0x82, b"12345")], true),
+            (5, vec![masked(0x82, b"123456")], false),
+            (5, vec![masked(0x02, b"123"), masked(0x80, b"45")], true),
+            (5, vec![masked(0x02, b"123"), masked(0x80, b"456")], false),
+            // What is no message has its own limit.
+            (5, vec![masked(0x89, &[0; MAX_CONTROL])], true),
+        ] {
+            assert_eq!(Reader::default().next(&mut &frames.concat()[..], most).is_ok(), fits);
+        }
     }
 
     #[test]

@@ -317,12 +317,91 @@ fn sessions_are_limited_by_the_guest_and_by_its_operator() {
 
 #[test]
 fn what_all_sessions_hold_is_limited() {
-    let scene = ready(limits(|limits| limits.held = 200_000));
+    let scene = ready(limits(|limits| limits.held = 400_000));
     let mut client = Client::open(scene.address, Shaping::Off).unwrap();
     assert!(client.send_content(&[0; 90_000]).and_then(|()| client.rest()).is_ok());
-    let lost = client.send_content(&[0; 200_000]).and_then(|()| client.rest());
+    let lost = client.send_content(&[0; 240_000]).and_then(|()| client.rest());
     assert!(lost.is_err());
     assert_eq!(text(&Client::open(scene.address, Shaping::Off).unwrap().ask(&chat("x", "")).0), "x");
+}
+
+/// A session in which one request was made, of which something was answered.
+fn holding(scene: &Scene, call: &Call, answer: usize) -> Result<Client, scene::Broken> {
+    let mut client = Client::open(scene.address, Shaping::Off).unwrap();
+    client.send(call)?;
+    let mut said = 0;
+    while said < answer {
+        said += text(&client.receive()?.0).len();
+    }
+    Ok(client)
+}
+
+/// How many sessions fit into what all may hold, if the worker says so much and then nothing.
+#[test]
+fn requests_and_answers_count_while_they_are_held() {
+    let long = "x".repeat(40_000);
+    for (question, salt, answer, held, fit) in [
+        // The call twice; the beginning of the next one in memory that grows by doubling.
+        (&long[..], None, 2, 600_000, 3),
+        // The answer once, or twice if it is kept for a receipt.
+        ("x", None, 40_000, 190_000, 4),
+        ("x", Some([1; 32]), 40_000, 190_000, 2),
+    ] {
+        let worker = move |stream: &mut std::os::unix::net::UnixStream| {
+            Frame::Ready.write(stream)?;
+            if read_request(stream).is_ok() {
+                for begin in (0..answer).step_by(10_000) {
+                    Frame::Text("y".repeat(10_000.min(answer - begin))).write(stream)?;
+                }
+                let _ = std::io::Read::read(stream, &mut [0]);
+            }
+            Ok(())
+        };
+        let scene = ready(Setup { worker: Arc::new(worker), ..limits(|limits| limits.held = held) });
+        let call = Call { salt, ..chat(question, "") };
+        let fitting: Vec<_> = (0..8).map_while(|_| holding(&scene, &call, answer).ok()).collect();
+        assert_eq!(fitting.len(), fit, "{} bytes asked, {answer} answered", question.len());
+    }
+}
+
+/// The head of a frame and a part of what it says will come.
+fn half_a_message(first: u8, length: u16, part: usize) -> Vec<u8> {
+    [&[first, 0xfe][..], &length.to_be_bytes(), &[0; 4], &vec![0; part]].concat()
+}
+
+#[test]
+fn messages_count_while_they_come() {
+    let scene = ready(limits(|limits| limits.held = 240_000));
+    let alone = |client: &mut Client| client.send_content(&[0; 40_000]).and_then(|()| client.rest());
+    let mut client = Client::open(scene.address, Shaping::Off).unwrap();
+    assert!(alone(&mut client).is_ok());
+    let half: Vec<_> = (0..10)
+        .map(|_| {
+            let mut client = Client::open(scene.address, Shaping::Off).unwrap();
+            client.socket.get_mut().write_all(&half_a_message(0x82, 16_000, 15_000)).unwrap();
+            client
+        })
+        .collect();
+    assert!(alone(&mut Client::open(scene.address, Shaping::Off).unwrap()).is_err());
+    drop(half);
+    wait_until(|| alone(&mut Client::open(scene.address, Shaping::Off).unwrap()).is_ok());
+}
+
+#[test]
+fn a_message_that_never_ends_is_not_waited_for() {
+    let scene = ready(limits(|limits| limits.message_time = Duration::from_millis(300)));
+    let ping = [&[0x89, 0x80][..], &[0; 4]].concat();
+    for (name, part) in [
+        ("a head", vec![0x82]),
+        ("half of it", half_a_message(0x82, 200, 100)),
+        ("the first frame", half_a_message(0x02, 200, 200)),
+        ("nothing of several frames, and a sign of life", [vec![0x02, 0x80, 0, 0, 0, 0], ping].concat()),
+    ] {
+        let mut client = Client::open(scene.address, Shaping::Off).unwrap();
+        client.socket.get_mut().write_all(&part).unwrap();
+        assert_eq!(client.receive().err().unwrap().0, "over", "{name}");
+        assert_eq!(scene::receive(&mut client.socket).unwrap_err().0, "1002", "{name}");
+    }
 }
 
 #[test]

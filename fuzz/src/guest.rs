@@ -24,7 +24,7 @@ pub fn websocket(bytes: &[u8]) -> bool {
         let (mut reader, mut events, mut messages) = (Reader::default(), 0, Vec::new());
         for mut part in bytes.chunks(size) {
             loop {
-                match reader.next(&mut part) {
+                match reader.next(&mut part, MAX_MESSAGE) {
                     Ok(None) => break,
                     Ok(Some(Event::Message(message))) => messages.push(message),
                     Ok(Some(_)) => events += 1,
