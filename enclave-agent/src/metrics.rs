@@ -42,6 +42,10 @@ pub(crate) enum Seen {
     HandshakeLate,
     /// There were too many before it.
     HandshakeLimited,
+    /// There was no evidence to end it with.
+    HandshakeNotAttested,
+    /// The client ended it.
+    HandshakeGone,
     /// Not a request for one of the pages.
     RejectedHttp,
     /// Not the WebSocket that it must be, or something on it that has no place there.

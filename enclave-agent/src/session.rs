@@ -29,71 +29,97 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub(crate) async fn serve(agent: Arc<Agent>, mut socket: Socket, drain: watch::Receiver<bool>) {
     let mut tally = agent.metrics.tally();
     // Boxed, so that a session that waits does not hold the room that a handshake needs.
-    let open = Box::pin(timeout(agent.limits.handshake_time, open(&agent, &mut socket, &mut tally)));
-    let opened = open.await.unwrap_or_else(|_| {
-        agent.metrics.seen(Seen::HandshakeLate);
-        Err(Goodbye::Violation)
-    });
-    let goodbye = match opened {
+    let opening = Box::pin(timeout(agent.limits.handshake_time, open(&agent, &mut socket, &mut tally)));
+    match opening.await.unwrap_or(Err(Unopened::Late)) {
         Ok((session, signer)) => {
-            return Open { agent, socket, session, signer, tally, drain, asked: None }.converse().await;
+            agent.metrics.seen(Seen::HandshakeComplete);
+            tally.attested();
+            Open { agent, socket, session, signer, tally, drain, asked: None }.converse().await;
         }
-        Err(goodbye) => goodbye,
-    };
-    socket.close(goodbye);
+        Err(unopened) => {
+            let (seen, goodbye) = unopened.outcome();
+            agent.metrics.seen(seen);
+            if seen == Seen::HandshakeNotAttested {
+                agent.metrics.seen(Seen::NotAttested);
+            }
+            socket.close(goodbye);
+        }
+    }
+}
+
+/// Why a connection has not become a session.
+enum Unopened {
+    /// What came was not a handshake.
+    Malformed,
+    /// It took too long.
+    Late,
+    /// Too many were before it.
+    Limited,
+    /// There is nothing to show the client.
+    NotAttested,
+    /// The client has ended it, or the network.
+    Gone,
+}
+
+impl Unopened {
+    /// What is counted, once for each connection, and what the client is told.
+    fn outcome(self) -> (Seen, Goodbye) {
+        match self {
+            Self::Malformed => (Seen::HandshakeMalformed, Goodbye::Violation),
+            Self::Late => (Seen::HandshakeLate, Goodbye::Violation),
+            Self::Limited => (Seen::HandshakeLimited, Goodbye::Busy),
+            Self::NotAttested => (Seen::HandshakeNotAttested, Goodbye::Busy),
+            Self::Gone => (Seen::HandshakeGone, Goodbye::Normal),
+        }
+    }
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::Malformed,
+            io::ErrorKind::TimedOut => Self::Late,
+            _ => Self::Gone,
+        }
+    }
 }
 
 /// The handshake and the evidence.
-async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(Session, Signer), Goodbye> {
-    let malformed = |error: io::Error| {
-        if error.kind() == io::ErrorKind::InvalidData {
-            agent.metrics.seen(Seen::HandshakeMalformed);
-        }
-        Goodbye::Violation
-    };
-    let m1 = message(socket, M1).await.map_err(malformed)?;
-    let Some(turn) = socket.peer().and_then(|peer| agent.turn(peer)) else {
-        agent.metrics.seen(Seen::HandshakeLimited);
-        return Err(Goodbye::Busy);
-    };
-    sleep_until(turn).await;
+async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(Session, Signer), Unopened> {
+    let m1 = message(socket, M1).await?;
+    let peer = socket.peer().ok_or(Unopened::Gone)?;
+    sleep_until(agent.turn(peer).ok_or(Unopened::Limited)?).await;
     let began = Instant::now();
-    let identity = agent.identity().map_err(|_| Goodbye::Busy)?;
-    let seed = identity::seed().map_err(|_| Goodbye::Busy)?;
-    let (hello, m2) = Hello::answer(&identity, seed, &m1).map_err(|_| malformed(io::ErrorKind::InvalidData.into()))?;
+    let identity = agent.identity().map_err(|_| Unopened::NotAttested)?;
+    let seed = identity::seed().map_err(|_| Unopened::NotAttested)?;
+    let (hello, m2) = Hello::answer(&identity, seed, &m1).map_err(|_| Unopened::Malformed)?;
     let mut took = began.elapsed();
-    socket.send(&m2).await.map_err(|_| Goodbye::Violation)?;
-    let m3 = message(socket, M3).await.map_err(malformed)?;
+    socket.send(&m2).await?;
+    let m3 = message(socket, M3).await?;
     let began = Instant::now();
-    let attesting = hello.finish(&m3, agent.now()).map_err(|_| malformed(io::ErrorKind::InvalidData.into()))?;
+    let attesting = hello.finish(&m3, agent.now()).map_err(|_| Unopened::Malformed)?;
     took += began.elapsed();
     agent.session_begins(&identity);
     tally.time(Timed::Handshake, took);
 
-    let failed = || {
-        agent.metrics.seen(Seen::NotAttested);
-        Goodbye::Busy
-    };
     let began = Instant::now();
-    let turn = agent.reports.acquire().await.map_err(|_| failed())?;
+    let turn = agent.reports.acquire().await.map_err(|_| Unopened::NotAttested)?;
     let (handshake, statement) = (attesting.handshake(), attesting.statement_digest());
     let attested = agent.attester.report(handshake, statement, agent.operator_digest).await.map_err(|reason| {
         log::write(log::Event::NotAttested(reason));
         agent.not_attested(reason);
-        failed()
+        Unopened::NotAttested
     })?;
     drop(turn);
     tally.time(Timed::Report, began.elapsed());
     let feed = agent.attester.feed().await.map_err(|_| {
         log::write(log::Event::NoFeed);
-        failed()
+        Unopened::NotAttested
     })?;
     let operator = agent.operator.as_deref();
     let evidence = Attestation { kind: Kind::Snp, report: &attested.report, path: None, operator, feed: &feed };
-    let (session, evidence) = attesting.attest(&evidence).map_err(|_| failed())?;
-    socket.send(&evidence).await.map_err(|_| Goodbye::Violation)?;
-    agent.metrics.seen(Seen::HandshakeComplete);
-    tally.attested();
+    let (session, evidence) = attesting.attest(&evidence).map_err(|_| Unopened::NotAttested)?;
+    socket.send(&evidence).await?;
     Ok((session, Signer { identity, measurement: attested.measurement }))
 }
 
@@ -104,7 +130,8 @@ async fn message(socket: &mut Socket, size: usize) -> io::Result<Vec<u8>> {
             Some(Event::Message(message)) if message.len() == size => return Ok(message),
             Some(Event::Ping(content)) => socket.pong(&content).await?,
             Some(Event::Pong) | None => {}
-            Some(Event::Message(_) | Event::Close) => return Err(io::ErrorKind::InvalidData.into()),
+            Some(Event::Message(_)) => return Err(io::ErrorKind::InvalidData.into()),
+            Some(Event::Close) => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 }

@@ -290,7 +290,11 @@ pub fn wait_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn page(address: SocketAddr, path: &str) -> (u16, String) {
+/// The status and the content of the page that is there.
+///
+/// # Panics
+/// When there is no answer.
+pub fn page(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: guest\r\n\r\n").expect("sent");

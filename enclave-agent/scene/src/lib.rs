@@ -16,4 +16,4 @@ mod client;
 mod guest;
 
 pub use client::{Broken, Client, WebSocket, dial, receive, text};
-pub use guest::{Answerer, MODEL, Report, Scene, Setup, Worker, chat, wait_until, with_byte};
+pub use guest::{Answerer, MODEL, Report, Scene, Setup, Worker, chat, page, wait_until, with_byte};

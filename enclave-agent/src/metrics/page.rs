@@ -27,12 +27,14 @@ const SEEN: [Family<Seen>; 3] = [
     },
     Family {
         name: "agent_handshakes_total",
-        help: "Handshakes, by how they ended.",
+        help: "WebSockets, by how their handshake ended.",
         lines: &[
             (Seen::HandshakeComplete, r#"outcome="complete""#),
             (Seen::HandshakeMalformed, r#"outcome="malformed""#),
             (Seen::HandshakeLate, r#"outcome="late""#),
             (Seen::HandshakeLimited, r#"outcome="limited""#),
+            (Seen::HandshakeNotAttested, r#"outcome="not_attested""#),
+            (Seen::HandshakeGone, r#"outcome="gone""#),
         ],
         unit: 1,
     },
