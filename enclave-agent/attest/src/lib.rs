@@ -20,11 +20,12 @@
 
 mod client;
 pub mod frame;
-pub mod helper;
 pub mod log;
 mod port;
 mod processor;
 mod protocol;
+mod rate;
+pub mod server;
 mod tsm;
 
 pub use channel::evidence::{Kind, MAX_OPERATOR, MAX_REPORT};
@@ -32,3 +33,4 @@ pub use channel::feed::MAX_FEED;
 pub use client::{AskError, Report, feed, operator, report};
 pub use port::open;
 pub use protocol::{Answer, Failure, HEAD, Head, Malformed, REQUEST, Request, SOCKET};
+pub use rate::Rate;

@@ -3,8 +3,8 @@
 //! What it needs from its unit: exactly one listening Unix socket (`LISTEN_FDS=1`), the kernel's configfs to write to, the
 //! devices of virtio-serial ports, and to be root, to whom these belong. It uses no capability.
 
-use attest::helper::{self, Machine};
 use attest::log::{self, Event};
+use attest::server::{self, Machine};
 use listenfd::ListenFd;
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let machine = Machine { root: "/".into(), open: attest::open, isolated: isolated() };
-    let _error = helper::run(machine, &listener);
+    let _error = server::run(machine, &listener);
     log::write(Event::Failed);
     ExitCode::FAILURE
 }

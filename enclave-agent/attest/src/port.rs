@@ -12,7 +12,7 @@ use std::time::Instant;
 /// Most bytes of a port's name that are looked at.
 const MAX_NAME: u64 = 64;
 
-/// Opens a port's device. Nothing done with it waits by itself, so that [`Timed`] decides how long.
+/// Opens a port's device. Nothing done with it waits by itself: how long is decided for each use.
 ///
 /// # Errors
 /// When it is not there, or somebody has it open.

@@ -1,8 +1,8 @@
 //! Reports from a simulated processor, which the host runs at the other end of a port.
 
 use crate::Failure;
-use crate::helper::Machine;
 use crate::port::{self, Timed};
+use crate::server::Machine;
 use measure::Digest;
 use simulate_port::{ANSWER, Answer, NAME, REPORT, Request};
 use std::fs::File;

@@ -112,6 +112,22 @@ impl Failure {
             Self::Operator => "operator",
         }
     }
+
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Refused => 1,
+            Self::Busy => 2,
+            Self::Machine => 3,
+            Self::Provider => 4,
+            Self::Report => 5,
+            Self::Operator => 6,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        let all = [Self::Refused, Self::Busy, Self::Machine, Self::Provider, Self::Report, Self::Operator];
+        all.into_iter().find(|failure| failure.to_byte() == byte)
+    }
 }
 
 impl Request {
@@ -152,14 +168,6 @@ impl Answer {
     /// # Errors
     /// When a part is longer than it may be.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Malformed> {
-        let code = |failure| match failure {
-            Failure::Refused => 1,
-            Failure::Busy => 2,
-            Failure::Machine => 3,
-            Failure::Provider => 4,
-            Failure::Report => 5,
-            Failure::Operator => 6,
-        };
         let failed;
         let (kind, body) = match self {
             Self::Report { kind: Kind::Snp, bytes } => (SNP, &bytes[..]),
@@ -168,7 +176,7 @@ impl Answer {
             Self::Operator(None) => (NO_DOCUMENT, &[][..]),
             Self::Feed(feed) => (NEWEST, &feed[..]),
             Self::Failed(failure) => {
-                failed = [code(*failure)];
+                failed = [failure.to_byte()];
                 (FAILED, &failed[..])
             }
         };
@@ -230,12 +238,7 @@ impl Head {
             (DOCUMENT, document) => Answer::Operator(Some(document.to_vec())),
             (NO_DOCUMENT, _) => Answer::Operator(None),
             (NEWEST, feed) => Answer::Feed(feed.to_vec()),
-            (FAILED, [1]) => Answer::Failed(Failure::Refused),
-            (FAILED, [2]) => Answer::Failed(Failure::Busy),
-            (FAILED, [3]) => Answer::Failed(Failure::Machine),
-            (FAILED, [4]) => Answer::Failed(Failure::Provider),
-            (FAILED, [5]) => Answer::Failed(Failure::Report),
-            (FAILED, [6]) => Answer::Failed(Failure::Operator),
+            (FAILED, [code]) => Answer::Failed(Failure::from_byte(*code).ok_or(Malformed)?),
             _ => return Err(Malformed),
         })
     }

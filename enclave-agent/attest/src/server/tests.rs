@@ -298,27 +298,25 @@ fn the_newest_whole_feed_counts() {
 
 #[test]
 fn reports_are_limited() {
-    let mut limiter = Limiter::default();
-    let at = Duration::from_millis;
-    let let_through = |limiter: &mut Limiter, now| (0..200).filter(|_| limiter.take(now)).count();
-    assert_eq!(let_through(&mut limiter, at(5000)), 50);
-    assert_eq!(let_through(&mut limiter, at(5019)), 0);
-    assert_eq!(let_through(&mut limiter, at(5100)), 5);
-    assert_eq!(let_through(&mut limiter, at(60_000)), 50);
-
     let system = System::new(Tee::Simulated);
-    let mut helper = Helper {
+    let mut server = Server {
         tee: Ok(Tee::Simulated),
         machine: system.machine(),
         processor: Processor::default(),
         operator: None,
         feed: Arc::default(),
-        limiter,
+        rate: Rate::new(EACH, AT_ONCE),
     };
     let request = Request::Report { handshake: HANDSHAKE, statement: STATEMENT };
-    assert_eq!(helper.answer(request, at(60_000)), Err(Failure::Busy));
-    assert_eq!(helper.answer(request, at(61_000)), Err(Failure::Provider));
-    assert_eq!(helper.answer(Request::Feed, at(61_000)), Ok(Answer::Feed(Vec::new())));
+    // Whether there is a report or not, fifty are tried at once and then one each 20 ms.
+    let mut tried = |now| {
+        let answers = (0..200).map(|_| server.answer(request, Duration::from_millis(now)));
+        answers.filter(|answer| *answer == Err(Failure::Provider)).count()
+    };
+    assert_eq!([5000, 5019, 5100, 60_000].map(&mut tried), [50, 0, 5, 50]);
+    let now = Duration::from_secs(60);
+    assert_eq!(server.answer(request, now), Err(Failure::Busy));
+    assert_eq!(server.answer(Request::Feed, now), Ok(Answer::Feed(Vec::new())));
 }
 
 #[test]

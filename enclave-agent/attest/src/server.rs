@@ -1,10 +1,10 @@
-//! The helper: one connection, one request, one answer after the other.
+//! The server: one connection, one request, one answer after the other.
 
 use crate::frame::{self, Reader};
 use crate::log::{self, Event};
 use crate::port::{self, Timed};
 use crate::processor::Processor;
-use crate::{Answer, Failure, Kind, REQUEST, Request, tsm};
+use crate::{Answer, Failure, Kind, REQUEST, Rate, Request, tsm};
 use channel::evidence::report_data;
 use measure::cmdline::{CommandLine, MAX_LEN, Tee};
 use std::fs::File;
@@ -24,7 +24,7 @@ const DOCUMENT: Duration = Duration::from_secs(5);
 /// Fifty reports a second, and as many at once after a pause. The agent limits handshakes before; this holds if it does
 /// not.
 const EACH: Duration = Duration::from_millis(20);
-const AT_ONCE: Duration = Duration::from_secs(1);
+const AT_ONCE: u32 = 50;
 
 /// How many bytes are read from a port at a time.
 const CHUNK: usize = 4096;
@@ -60,28 +60,28 @@ pub fn run(machine: Machine, listener: &UnixListener) -> io::Error {
     let tee = tee(&machine);
     log::write(tee.map_or(Event::WrongMachine, Event::Serving));
     let start = Instant::now();
-    let mut helper =
-        Helper { machine, tee, processor: Processor::default(), operator: None, feed, limiter: Limiter::default() };
+    let rate = Rate::new(EACH, AT_ONCE);
+    let mut server = Server { machine, tee, processor: Processor::default(), operator: None, feed, rate };
     loop {
         match listener.accept() {
             // A client that fails fails alone.
-            Ok((stream, _address)) => drop(helper.serve(&stream, start.elapsed())),
+            Ok((stream, _address)) => drop(server.serve(&stream, start.elapsed())),
             Err(error) => return error,
         }
     }
 }
 
-struct Helper {
+struct Server {
     machine: Machine,
     tee: Result<Tee, Failure>,
     processor: Processor,
     /// Once it has come.
     operator: Option<Vec<u8>>,
     feed: Arc<Mutex<Vec<u8>>>,
-    limiter: Limiter,
+    rate: Rate,
 }
 
-impl Helper {
+impl Server {
     fn serve(&mut self, stream: &UnixStream, now: Duration) -> io::Result<()> {
         let mut message = [0; REQUEST];
         let until = || Instant::now().checked_add(CONNECTION);
@@ -104,9 +104,10 @@ impl Helper {
         match request {
             Request::Report { handshake, statement } => {
                 let tee = self.tee?;
-                if !self.limiter.take(now) {
+                if self.rate.next(now) > now {
                     return Err(Failure::Busy);
                 }
+                self.rate.take(now);
                 let data = report_data(&handshake, &statement);
                 let (kind, report) = match tee {
                     Tee::Snp => (Kind::Snp, tsm::report(&self.machine.root, Kind::Snp, &data)),
@@ -172,24 +173,6 @@ fn next(port: &mut impl io::Read, reader: &mut Reader) -> io::Result<Vec<u8>> {
             return Ok(frame);
         }
         thread::sleep(BREATH);
-    }
-}
-
-/// Lets one through every [`EACH`], or after a pause as many as there would have been in [`AT_ONCE`].
-#[derive(Debug, Default)]
-struct Limiter {
-    /// When all that was let through would be through, one after the other.
-    even: Duration,
-}
-
-impl Limiter {
-    fn take(&mut self, now: Duration) -> bool {
-        let even = self.even.max(now).saturating_add(EACH);
-        let through = even.saturating_sub(now) <= AT_ONCE;
-        if through {
-            self.even = even;
-        }
-        through
     }
 }
 
