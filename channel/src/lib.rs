@@ -102,6 +102,10 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use zeroize::Zeroize as _;
 
+/// Where a guest serves sessions: the path of its WebSocket.
+pub const PATH: &str = "/session";
+/// What is spoken on it: its subprotocol.
+pub const SUBPROTOCOL: &str = "vitrine.v1";
 /// How long a session may last. There is no rekeying: Noise's gives nothing that a new handshake does not give better.
 pub const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// Requests in a session.

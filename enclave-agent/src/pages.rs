@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use channel::{PATH, SUBPROTOCOL};
 use hyper::body::{Body as _, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::watch;
@@ -51,17 +52,18 @@ pub(crate) fn respond(
     phase: &Phase,
     drain: &watch::Receiver<bool>,
 ) -> Response<String> {
-    let begins = request.uri() == "/session" && request.method() == Method::GET && request.body().is_end_stream();
-    if !begins {
-        return server::answer(&request, |path| match path {
-            "/session" => Some((StatusCode::BAD_REQUEST, "text/plain", "GET only\n".into())),
-            path => pages.page(path, phase.readiness()),
-        });
-    }
-    let refuse = |page: Page| server::answer(&request, |_| Some(page.clone()));
+    let uri = request.uri();
+    let begins = uri.path() == PATH && uri.query().is_none() && request.method() == Method::GET;
+    let begins = begins && request.body().is_end_stream();
+    // Whoever begins no session is told this in its place, and at other paths what is there.
+    let refuse = |page: Page| {
+        let there = |path: &str| if path == PATH { Some(page) } else { pages.page(path, phase.readiness()) };
+        server::answer(&request, there)
+    };
     let Phase::Ready(agent) = phase else { return refuse(ready(phase.readiness())) };
-    let Some(fields) = websocket::accept(request.headers()) else {
-        return refuse((StatusCode::BAD_REQUEST, "text/plain", "a WebSocket with vitrine.v1 only\n".into()));
+    let Some(fields) = websocket::accept(request.headers()).filter(|_| begins) else {
+        let text = format!("a WebSocket with {SUBPROTOCOL} only\n");
+        return refuse((StatusCode::BAD_REQUEST, "text/plain", text.into()));
     };
     let Ok(place) = Arc::clone(&agent.sessions).try_acquire_owned() else {
         return refuse((StatusCode::SERVICE_UNAVAILABLE, "text/plain", "too many sessions\n".into()));

@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) type Page = (StatusCode, &'static str, Arc<str>);
 
 /// The answer to a request for one of the pages.
-pub(crate) fn answer(request: &Request<Incoming>, page: impl Fn(&str) -> Option<Page>) -> Response<String> {
+pub(crate) fn answer(request: &Request<Incoming>, page: impl FnOnce(&str) -> Option<Page>) -> Response<String> {
     let uri = request.uri();
     let found = if uri.query().is_some() { None } else { page(uri.path()) };
     let (status, kind, text) = match &found {

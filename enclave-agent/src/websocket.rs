@@ -3,12 +3,11 @@
 //! largest message they have sent, and 64 KiB of evidence is the first thing that every session is sent.
 
 use base64ct::{Base64, Encoding as _};
+use channel::SUBPROTOCOL;
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 use sha1::{Digest as _, Sha1};
 
-/// What is spoken on it.
-pub const SUBPROTOCOL: &str = "vitrine.v1";
 /// Bytes of the largest message from a client.
 pub const MAX_MESSAGE: usize = channel::shape::LARGEST;
 /// Bytes of the largest control frame's content (RFC 6455, 5.5).

@@ -1,6 +1,7 @@
 //! An agent that is not ready says why, and nobody gets a session from it.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,6 +118,17 @@ fn where_sessions_begin_there_is_nothing_else() {
     let scene = Setup::default().start();
     scene.wait_until_ready();
     assert_eq!(scene.page("/session"), (400, "a WebSocket with vitrine.v1 only\n".into()));
+    for (request, status) in [
+        ("POST /session HTTP/1.1", "405"),
+        ("GET http://guest/session HTTP/1.1", "400"),
+        ("GET /session HTTP/1.1\r\nContent-Length: 1", "413"),
+    ] {
+        let mut stream = TcpStream::connect(scene.address).unwrap();
+        stream.write_all(format!("{request}\r\nHost: guest\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{request}: {answer}");
+    }
     assert_eq!(scene.page("/session?x").0, 404);
     assert_eq!(scene.page("/session/").0, 404);
     assert_eq!(scene.page("/readyz").0, 200);

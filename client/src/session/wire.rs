@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, anyhow, bail};
 use channel::evidence::MESSAGE;
+use channel::{PATH, SUBPROTOCOL};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -16,10 +17,6 @@ use tungstenite::http::{HeaderValue, Uri, header::SEC_WEBSOCKET_PROTOCOL};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
-/// What the agent speaks.
-const SUBPROTOCOL: HeaderValue = HeaderValue::from_static("vitrine.v1");
-/// Where it does.
-const PATH: &str = "/session";
 /// For a connection to each of the addresses that a name has; to all of them, what a step may take.
 const CONNECT: Duration = Duration::from_secs(15);
 /// For each step until there is a session, and for sending a message.
@@ -72,7 +69,7 @@ impl Wire {
         let late = || anyhow!("{}: no answer within {} s", dialing(), time.as_secs_f32());
         let until = Instant::now() + time;
         let mut request = (&address.uri).into_client_request().with_context(dialing)?;
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         let tcp = match connect(address, until) {
             Err(error) if error.kind() == ErrorKind::TimedOut => return Err(late()),
             tcp => Timed { tcp: tcp.with_context(dialing)?, until },
@@ -271,7 +268,7 @@ mod tests {
         let wire = dial(PATIENCE, |tcp| {
             #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
             let protocol = |_request: &_, mut response: tungstenite::handshake::server::Response| {
-                response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+                response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
                 Ok(response)
             };
             serve(tungstenite::accept_hdr(tcp, protocol).unwrap());

@@ -4,7 +4,7 @@
 use super::{committed, demo};
 use channel::evidence::{Attestation, Kind};
 use channel::server::{About, Hello, Identity, Received, Session};
-use channel::{Outcome, Seed, feed, receipt};
+use channel::{Outcome, SUBPROTOCOL, Seed, feed, receipt};
 use measure::Sha384;
 use measure::appraise::Time;
 use measure::cmdline::Tee;
@@ -137,7 +137,7 @@ impl Guest {
         }
         #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
         let protocol = |_request: &_, mut response: tungstenite::handshake::server::Response| {
-            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("vitrine.v1"));
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
             Ok(response)
         };
         let mut socket = tungstenite::accept_hdr(tcp, protocol).ok()?;

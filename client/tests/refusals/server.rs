@@ -1,5 +1,6 @@
 //! Somebody at an address, and all that they are told.
 
+use channel::SUBPROTOCOL;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use tungstenite::handshake::server::{Request, Response};
@@ -27,7 +28,7 @@ impl Server {
         let serving = std::thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             let accepted = tungstenite::accept_hdr(stream, |_: &Request, mut response: Response| {
-                let protocol = HeaderValue::from_static("vitrine.v1");
+                let protocol = HeaderValue::from_static(SUBPROTOCOL);
                 response.headers_mut().insert("sec-websocket-protocol", protocol);
                 Ok(response)
             });

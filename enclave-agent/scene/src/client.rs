@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use channel::client::{Hello, Verified};
-use channel::{Evidence, Outcome, Seed, Shaping};
+use channel::{Evidence, Outcome, PATH, SUBPROTOCOL, Seed, Shaping};
 use openai::call::{Call, Piece, Pieces, Route};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::http::HeaderValue;
@@ -47,8 +47,8 @@ pub fn dial(address: SocketAddr) -> Result<WebSocket, Broken> {
     let stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time");
     stream.set_nodelay(true).expect("an option");
-    let mut request = format!("ws://{address}/session").into_client_request()?;
-    request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("vitrine.v1"));
+    let mut request = format!("ws://{address}{PATH}").into_client_request()?;
+    request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
     Ok(client(request, stream).map_err(|error| Broken(error.to_string()))?.0)
 }
 

@@ -4,7 +4,7 @@ use crate::peer::{Line, Peer, channel_seed, chat, relay};
 use anyhow::{Context as _, ensure};
 use channel::client::Hello;
 use channel::shape::{SIZES, SLOT};
-use channel::{M1, M3, Shaping};
+use channel::{M1, M3, PATH, SUBPROTOCOL, Shaping};
 use fastrand::Rng;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -76,15 +76,17 @@ fn not_http(at: SocketAddr, rng: &mut Rng) -> anyhow::Result<()> {
     Ok(())
 }
 
-const UPGRADE: [&str; 7] = [
-    "GET /session HTTP/1.1",
-    "Host: x",
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    "Sec-WebSocket-Version: 13",
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-    "Sec-WebSocket-Protocol: vitrine.v1",
-];
+fn upgrade() -> [String; 7] {
+    [
+        format!("GET {PATH} HTTP/1.1"),
+        "Host: x".to_owned(),
+        "Upgrade: websocket".to_owned(),
+        "Connection: Upgrade".to_owned(),
+        "Sec-WebSocket-Version: 13".to_owned(),
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==".to_owned(),
+        format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}"),
+    ]
+}
 
 fn head(lines: &[String]) -> Vec<u8> {
     [lines.join("\r\n"), "\r\n\r\n".to_owned()].concat().into_bytes()
@@ -92,7 +94,7 @@ fn head(lines: &[String]) -> Vec<u8> {
 
 /// An upgrade with one line missing, or with another value.
 fn not_an_upgrade(at: SocketAddr, rng: &mut Rng) -> anyhow::Result<()> {
-    let mut lines = UPGRADE.map(str::to_owned).to_vec();
+    let mut lines = upgrade().to_vec();
     // Without Host it is no less of an upgrade.
     let line = [0, 2, 3, 4, 5, 6][rng.usize(..6)];
     match rng.u8(..3) {
@@ -114,7 +116,7 @@ fn not_an_upgrade(at: SocketAddr, rng: &mut Rng) -> anyhow::Result<()> {
 /// A WebSocket on which something else than a frame of a client comes.
 fn not_a_frame(at: SocketAddr, rng: &mut Rng) -> anyhow::Result<()> {
     let mut stream = connect(at)?;
-    stream.write_all(&head(&UPGRADE.map(str::to_owned)))?;
+    stream.write_all(&head(&upgrade()))?;
     let mut answer = vec![0; 12];
     stream.read_exact(&mut answer)?;
     ensure!(answer == b"HTTP/1.1 101", "expected a WebSocket");

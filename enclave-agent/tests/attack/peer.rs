@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 use channel::client::{Hello, Verified};
-use channel::{Outcome, Seed, Shaping};
+use channel::{Outcome, PATH, SUBPROTOCOL, Seed, Shaping};
 use openai::call::{Call, Piece, Pieces};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
@@ -40,8 +40,8 @@ impl Line {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
-        let mut request = format!("ws://{at}/session").into_client_request()?;
-        request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("vitrine.v1"));
+        let mut request = format!("ws://{at}{PATH}").into_client_request()?;
+        request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
         let (socket, _response) = tungstenite::client(request, stream).context("upgrading")?;
         Ok(Self { socket, man, inbox: VecDeque::new() })
     }
