@@ -1,25 +1,23 @@
 //! `diff`: what changed from one build, release or commit to another.
 
-use crate::release::RELEASE;
+use crate::release::{RELEASE, unverified};
 use crate::report::{Answer, Terminal};
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
 use image::compare::committed::{Committed, FILES, LOCKS};
 use image::compare::inputs::{Change, Class};
 use image::compare::{Build, Comparison, Value, compare, render};
-use image::files::{read_bounded, require_regular};
+use image::files::require_regular;
 use image::pipeline::dist;
 use image::pipeline::measured::Artifact;
 use image::pipeline::stage::Cache;
-use log_client::dsse::Envelope;
-use log_client::statement::{Predicate, Release, Statement};
+use log_client::statement::Release;
 use measure::Sha256;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Largest `release.json`, and largest committed file, that is read, in bytes.
-const MAX_RELEASE: u64 = 1 << 16;
+/// Largest committed file that is read, in bytes.
 const MAX_COMMITTED: usize = 8 << 20;
 
 /// Shows what changed: inputs, files with where they are from, and which measurement moves through what.
@@ -95,13 +93,7 @@ fn opened(path: &Path) -> anyhow::Result<(PathBuf, Option<Release>)> {
             require_regular(&path)?;
         }
     }
-    let file = directory.join(RELEASE);
-    if !file.exists() {
-        return Ok((directory, None));
-    }
-    let reading = || format!("reading {}", file.display());
-    let envelope = Envelope::parse(&read_bounded(&file, MAX_RELEASE).with_context(reading)?).with_context(reading)?;
-    let statement = Statement::parse(envelope.unverified_payload()).with_context(reading)?;
+    let Some((statement, release)) = unverified(&directory.join(RELEASE))? else { return Ok((directory, None)) };
     for name in dist::FILES.into_iter().map(|(name, _)| name).chain([dist::MANIFEST, dist::STAGES]) {
         let (path, stated) = (directory.join(name), statement.subject(name));
         // Earlier releases have fewer files.
@@ -110,10 +102,7 @@ fn opened(path: &Path) -> anyhow::Result<(PathBuf, Option<Release>)> {
         let (at, expected, was) = (path.display(), shown(stated), shown(found));
         ensure!(found == stated, "{at}: the release names a file with sha256 {expected}, found {was}");
     }
-    match statement.predicate {
-        Predicate::Release(release) => Ok((directory, Some(*release))),
-        _ => bail!("{}: expected the statement of a release", file.display()),
-    }
+    Ok((directory, Some(release)))
 }
 
 /// What two releases state of their inputs and no file of theirs has.

@@ -5,7 +5,7 @@ mod ports;
 mod processor;
 pub(crate) mod product;
 
-use crate::release::RELEASE;
+use crate::release::{RELEASE, unverified};
 use crate::report::{Answer, Terminal};
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
@@ -16,8 +16,6 @@ use image::files::{copy_own, read_bounded};
 use image::pipeline::dist::OVMF;
 use image::progress::{Progress as _, Unit};
 use image::result::launch::{Dist, Firmware, Guest, Interrupts, Machine, Platform, Readiness, free_port, tools};
-use log_client::dsse::Envelope;
-use log_client::statement::{Predicate, Statement};
 use measure::Sha256;
 use measure::cmdline::Tee;
 use measure::snp::LaunchDigest;
@@ -30,9 +28,6 @@ use std::time::Duration;
 
 /// How long the guest may take until it is ready; emulation on a busy machine needs a tenth of it.
 const READY: Duration = Duration::from_secs(240);
-
-/// Largest envelope of a release, in bytes.
-const MAX_RELEASE: u64 = 64 << 10;
 
 /// How many lines of the console are quoted when the guest does not get ready.
 const QUOTED: usize = 20;
@@ -106,99 +101,197 @@ enum FirmwareFlag {
 
 /// Boots the image, or prints how.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
-    let dist = Dist::open(&workspace::dist(flags.dist.as_deref())?)?;
-    let port = flags.port.map_or_else(free_port, Ok)?;
-    // Kept when the guest has failed, for a look at the console; one per port, because ports tell guests apart.
-    let cache = workspace::cache()?;
-    let work = flags.record.clone().unwrap_or_else(|| cache.join("launch").join(port.to_string()));
-    fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
-    let work = work.canonicalize().with_context(|| format!("opening {}", work.display()))?;
-    let operator = flags.operator.as_deref().map(operator).transpose()?;
-    let host_data = operator.as_deref().map(Sha256::of);
-    let product = match flags.product {
-        Some(product) => product.into(),
-        None if flags.simulate || flags.print => Product::Genoa,
-        None => product::host()?,
-    };
-    let machine = machine(flags, &dist, product, host_data, port, &work)?;
+    let plan = Plan::new(flags)?;
     if flags.print {
-        return Ok(printed(&machine));
+        return Ok(printed(&plan.machine));
     }
     if !flags.simulate {
         hardware()?;
     }
-    let launch_digest = dist.launch_digest(&machine.command_line, flags.vcpus)?;
-
+    // Before there are other threads.
     let mut interrupts = Interrupts::take()?;
     let mut interrupted = || interrupts.pending();
     let terminal = Terminal::new();
-    let tools = tools(&dist, &cache)?;
-    if let Some(mismatch) = mismatch(&dist, launch_digest)? {
-        terminal.warn(&mismatch);
+    let tools = tools(&plan.dist, &plan.cache)?;
+    let launch_digest = plan.listen(flags, &terminal)?;
+    let guest = Guest::start(&plan.machine, &tools, &plan.work, |full| Terminal::new().warn(full))?;
+    let served = match boot(guest, &terminal, &mut interrupted)? {
+        Ok(serving) => serve(serving, flags.once, &mut interrupted)?,
+        Err(failure) => Err(failure),
+    };
+    match served {
+        Ok(served) => {
+            plan.finish(flags)?;
+            Ok(served.answer(launch_digest))
+        }
+        Err(failure) => Ok(failure.answer(&plan.machine)),
     }
-    let simulated = flags.simulate.then(|| {
-        let host_data = host_data.map_or([0; 32], |sha256| *sha256.as_bytes());
-        processor::of(product, launch_digest, host_data)
-    });
-    let mut source = Source::open(&flags.feed, &dist, simulated.as_ref().map(Processor::certificates))?;
-    if let Some(lacks) = source.lacks() {
-        terminal.warn(lacks);
+}
+
+/// What the flags come to, before anything runs.
+struct Plan {
+    dist: Dist,
+    cache: PathBuf,
+    /// The guest's directory. Kept when the guest has failed, for a look at the console.
+    work: PathBuf,
+    product: Product,
+    /// The operator document.
+    operator: Option<Vec<u8>>,
+    machine: Machine,
+}
+
+impl Plan {
+    fn new(flags: &Flags) -> anyhow::Result<Self> {
+        let dist = Dist::open(&workspace::dist(flags.dist.as_deref())?)?;
+        let port = flags.port.map_or_else(free_port, Ok)?;
+        let cache = workspace::cache()?;
+        // One per port, because ports tell guests apart.
+        let work = flags.record.clone().unwrap_or_else(|| cache.join("launch").join(port.to_string()));
+        fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+        let work = work.canonicalize().with_context(|| format!("opening {}", work.display()))?;
+        let operator = flags.operator.as_deref().map(operator).transpose()?;
+        let product = match flags.product {
+            Some(product) => product.into(),
+            None if flags.simulate || flags.print => Product::Genoa,
+            None => product::host()?,
+        };
+        let machine = machine(flags, &dist, product, operator.as_deref().map(Sha256::of), port, &work)?;
+        Ok(Self { dist, cache, work, product, operator, machine })
     }
-    ports::listen(&work, frame::FEED.name, ports::send(&frame::FEED, ports::AGAIN, move || source.newest()))?;
-    if let Some(document) = operator {
-        ports::listen(
-            &work,
-            frame::OPERATOR.name,
-            ports::send(&frame::OPERATOR, ports::AGAIN, move || document.clone()),
-        )?;
+
+    /// Has the guest's ports served for as long as this program runs, and says what clients will not accept. The launch
+    /// digest is what the guest's processor will measure.
+    fn listen(&self, flags: &Flags, terminal: &Terminal) -> anyhow::Result<LaunchDigest> {
+        let launch_digest = self.dist.launch_digest(&self.machine.command_line, flags.vcpus)?;
+        if let Some(mismatch) = mismatch(&self.dist, launch_digest)? {
+            terminal.warn(&mismatch);
+        }
+        let simulated = flags.simulate.then(|| {
+            let host_data = self.operator.as_deref().map_or([0; 32], |document| *Sha256::of(document).as_bytes());
+            processor::of(self.product, launch_digest, host_data)
+        });
+        let mut source = Source::open(&flags.feed, &self.dist, simulated.as_ref().map(Processor::certificates))?;
+        if let Some(lacks) = source.lacks() {
+            terminal.warn(lacks);
+        }
+        let feed = ports::send(&frame::FEED, ports::AGAIN, move || source.newest());
+        ports::listen(&self.work, frame::FEED.name, feed)?;
+        if let Some(document) = self.operator.clone() {
+            let document = ports::send(&frame::OPERATOR, ports::AGAIN, move || document.clone());
+            ports::listen(&self.work, frame::OPERATOR.name, document)?;
+        }
+        if let Some(processor) = simulated {
+            terminal.warn("SIMULATED HARDWARE: the host can read and change this guest; no client should trust it");
+            terminal.warn(&format!(
+                "its reports are of a simulated {}, signed with keys that everybody has",
+                processor.product
+            ));
+            ports::listen(&self.work, simulate_port::NAME, move |mut stream| service::serve(&mut stream, &processor))?;
+        }
+        Ok(launch_digest)
     }
-    if let Some(processor) = simulated {
-        terminal.warn("SIMULATED HARDWARE: the host can read and change this guest; no client should trust it");
-        terminal.warn(&format!(
-            "its reports are of a simulated {}, signed with keys that everybody has",
-            processor.product
-        ));
-        ports::listen(&work, simulate_port::NAME, move |mut stream| service::serve(&mut stream, &processor))?;
+
+    /// Hands out what was asked for of a guest that has ended well, and removes the rest.
+    fn finish(&self, flags: &Flags) -> anyhow::Result<()> {
+        if let (Some(inside), Some(file)) = (&self.machine.capture, &flags.capture) {
+            copy_own(Path::new(inside), file).with_context(|| format!("copying {inside} to {}", file.display()))?;
+        }
+        if flags.record.is_none() {
+            fs::remove_dir_all(&self.work).with_context(|| format!("removing {}", self.work.display()))?;
+        }
+        Ok(())
     }
-    let mut guest = Guest::start(&machine, &tools, &work)?;
+}
+
+/// A guest that answers.
+struct Serving {
+    guest: Guest,
+    served: Served,
+}
+
+/// What is said of it.
+struct Served {
+    url: String,
+    took: Duration,
+    /// What `/boot` answered.
+    stages: serde_json::Value,
+}
+
+/// Why there is none, or no longer.
+struct Failure {
+    reason: String,
+    console: Vec<String>,
+}
+
+/// Waits until the guest serves.
+fn boot(
+    mut guest: Guest,
+    terminal: &Terminal,
+    interrupted: &mut dyn FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<Result<Serving, Failure>> {
     let readiness = {
         let bar = terminal.bar("boot", 0, Unit::Items);
-        guest.wait(READY, &*bar, &mut interrupted)?
+        guest.wait(READY, &*bar, interrupted)?
     };
-    let (boot, took) = match readiness {
-        Readiness::Serving { boot, took } => (boot, took),
+    match readiness {
+        Readiness::Serving { boot, took } => {
+            let url = guest.url().to_owned();
+            terminal.done("serving", &url, took);
+            let stages = serde_json::from_str(&boot).with_context(|| format!("parsing what {url}/boot answered"))?;
+            Ok(Ok(Serving { guest, served: Served { url, took, stages } }))
+        }
         Readiness::Interrupted => bail!("interrupted before the guest was ready"),
         Readiness::Stopped { took } => {
-            let console = guest.console()?;
-            guest.end()?;
-            let reason = format!("the guest stopped after {:.1} s without ever serving", took.as_secs_f64());
-            return Ok(not_ready(reason, &console, &machine));
+            stopped(guest, format!("the guest stopped after {:.1} s without ever serving", took.as_secs_f64())).map(Err)
         }
         Readiness::Neither => {
             let reason = format!("the guest was not ready after {} s", READY.as_secs());
-            return Ok(not_ready(reason, &guest.console()?, &machine));
+            Ok(Err(Failure { reason, console: guest.console()? }))
         }
-    };
-    let url = guest.url().to_owned();
-    terminal.done("serving", &url, took);
-    let stages: serde_json::Value =
-        serde_json::from_str(&boot).with_context(|| format!("parsing what {url}/boot answered"))?;
-    let payload = serde_json::json!({
-        "url": url, "seconds": took.as_secs_f64(), "boot": stages, "launch_digest_sha384": launch_digest,
-    });
-    if !flags.once && !guest.serve(&mut interrupted)? {
-        let console = guest.console()?;
-        guest.end()?;
-        return Ok(not_ready("the guest stopped by itself".to_owned(), &console, &machine));
     }
-    drop(guest);
-    if let (Some(inside), Some(file)) = (&machine.capture, &flags.capture) {
-        copy_own(Path::new(inside), file).with_context(|| format!("copying {inside} to {}", file.display()))?;
+}
+
+/// Lets it serve until interrupted, or only `once`, and ends it.
+fn serve(
+    serving: Serving,
+    once: bool,
+    interrupted: &mut dyn FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<Result<Served, Failure>> {
+    let Serving { mut guest, served } = serving;
+    match once || guest.serve(interrupted)? {
+        true => Ok(Ok(served)),
+        false => stopped(guest, "the guest stopped by itself".to_owned()).map(Err),
     }
-    if flags.record.is_none() {
-        fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
+}
+
+/// What there is to say of a guest that has ended in order, if not when it should.
+fn stopped(guest: Guest, reason: String) -> anyhow::Result<Failure> {
+    let console = guest.console()?;
+    guest.end()?;
+    Ok(Failure { reason, console })
+}
+
+impl Served {
+    fn answer(self, launch_digest: LaunchDigest) -> Answer {
+        let Self { url, took, stages } = self;
+        let payload = serde_json::json!({
+            "url": url, "seconds": took.as_secs_f64(), "boot": stages, "launch_digest_sha384": launch_digest,
+        });
+        Answer { yes: true, reason: format!("the guest was ready on {url}"), text: format!("{url}\n"), payload }
     }
-    Ok(Answer { yes: true, reason: format!("the guest was ready on {url}"), text: format!("{url}\n"), payload })
+}
+
+impl Failure {
+    fn answer(self, machine: &Machine) -> Answer {
+        let Self { reason, console } = self;
+        let quoted = &console[console.len().saturating_sub(QUOTED)..];
+        let reason = match quoted {
+            [] => format!("{reason}; its console {} is empty", machine.console),
+            lines => format!("{reason}; the last lines of its console {}:\n{}", machine.console, lines.join("\n")),
+        };
+        let payload = serde_json::json!({ "console": machine.console, "last_lines": quoted });
+        Answer { yes: false, reason, text: String::new(), payload }
+    }
 }
 
 fn machine(
@@ -242,18 +335,11 @@ fn operator(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Why clients will not find this guest in the release that lies beside its files, if there is one.
 fn mismatch(dist: &Dist, launch_digest: LaunchDigest) -> anyhow::Result<Option<String>> {
-    let path = PathBuf::from(dist.path(RELEASE));
-    let envelope = match read_bounded(&path, MAX_RELEASE) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        read => read.with_context(|| format!("reading {}", path.display()))?,
-    };
-    let allows = || -> anyhow::Result<bool> {
-        let statement = Statement::parse(Envelope::parse(&envelope)?.unverified_payload())?;
-        let Predicate::Release(release) = statement.predicate else { bail!("expected a release") };
-        Ok(release.shapes()?.rows().iter().any(|row| row.launch_digest == launch_digest))
-    };
-    let allowed = allows().with_context(|| format!("reading {}", path.display()))?;
-    Ok((!allowed).then(|| format!("{} does not list launch digest {launch_digest}", path.display())))
+    let path = dist.path(RELEASE);
+    let Some((_, release)) = unverified(Path::new(&path))? else { return Ok(None) };
+    let shapes = release.shapes().with_context(|| format!("reading {path}"))?;
+    let allowed = shapes.rows().iter().any(|row| row.launch_digest == launch_digest);
+    Ok((!allowed).then(|| format!("{path} does not list launch digest {launch_digest}")))
 }
 
 /// Refuses a host without SEV-SNP, naming everything that is missing.
@@ -294,16 +380,6 @@ fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
-}
-
-fn not_ready(reason: String, console: &[String], machine: &Machine) -> Answer {
-    let quoted = &console[console.len().saturating_sub(QUOTED)..];
-    let reason = match quoted {
-        [] => format!("{reason}; its console {} is empty", machine.console),
-        lines => format!("{reason}; the last lines of its console {}:\n{}", machine.console, lines.join("\n")),
-    };
-    let payload = serde_json::json!({ "console": machine.console, "last_lines": quoted });
-    Answer { yes: false, reason, text: String::new(), payload }
 }
 
 #[cfg(test)]

@@ -8,17 +8,19 @@ use crate::log::OthersFlags;
 use crate::report::{Answer, Terminal};
 use crate::{measure, workspace};
 use anyhow::{Context as _, bail, ensure};
+use image::files::read_bounded;
 use image::pipeline::build::Checkout;
 use image::pipeline::dist;
 use image::pipeline::measured::Manifest;
 use image::progress::Progress as _;
-use log_client::dsse::Envelope;
+use log_client::dsse::{Envelope, MAX_ENVELOPE};
 use log_client::edge::cosign;
 use log_client::keys::SigningKey;
 use log_client::keys::at_rest::SecretKey;
 use log_client::note::{SignatureType, Signer};
-use log_client::statement::Version;
+use log_client::statement::{Predicate, Release, Statement, Version};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -84,6 +86,24 @@ pub(crate) struct Flags {
 enum TeeFlag {
     Snp,
     Simulated,
+}
+
+/// What the release in this file says, if there is one. Nobody has looked at its signatures.
+///
+/// # Errors
+/// When it cannot be read, or is no release.
+pub(crate) fn unverified(path: &Path) -> anyhow::Result<Option<(Statement, Release)>> {
+    let reading = || format!("reading {}", path.display());
+    let envelope = match read_bounded(path, MAX_ENVELOPE as u64) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        read => Envelope::parse(&read.with_context(reading)?).with_context(reading)?,
+    };
+    let statement = Statement::parse(envelope.unverified_payload()).with_context(reading)?;
+    let Predicate::Release(release) = &statement.predicate else {
+        bail!("{}: expected the statement of a release, found a {}", reading(), statement.predicate.predicate_type())
+    };
+    let release = Release::clone(release);
+    Ok(Some((statement, release)))
 }
 
 /// Runs `release`.

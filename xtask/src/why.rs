@@ -4,11 +4,8 @@ use crate::report::Answer;
 use crate::{release, workspace};
 use anyhow::{Context as _, ensure};
 use image::compare::render::clean;
-use image::files::read_bounded;
 use image::pipeline::build::Checkout;
 use image::result::why::{Found, Graph, Kind, Node};
-use log_client::dsse::{Envelope, MAX_ENVELOPE};
-use log_client::statement::{Predicate, Statement};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -101,17 +98,8 @@ fn describe(found: &Found<'_>, commit: Option<&str>) -> String {
 
 /// Version and commit of the release in `dist`, if it is one.
 fn released(dist: &Path) -> anyhow::Result<Option<(String, String)>> {
-    let path = dist.join(release::RELEASE);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let parse = || -> anyhow::Result<_> {
-        let envelope = Envelope::parse(&read_bounded(&path, MAX_ENVELOPE as u64)?)?;
-        Ok(Statement::parse(envelope.unverified_payload())?)
-    };
-    let statement = parse().with_context(|| format!("reading {}", path.display()))?;
-    let Predicate::Release(release) = statement.predicate else { return Ok(None) };
-    Ok(Some((release.version.to_string(), release.commit.to_string())))
+    let release = release::unverified(&dist.join(release::RELEASE))?;
+    Ok(release.map(|(_, release)| (release.version.to_string(), release.commit.to_string())))
 }
 
 /// The last commit that changed a committed file which `found` is made from, or is. `None` where git knows of none.

@@ -212,7 +212,7 @@ fn test(
             listener.incoming().flatten().try_for_each(|mut stream| service::serve(&mut stream, &processor))
         });
     }
-    let mut guest = Guest::start(&machine, &bench.tools, dir.path())?;
+    let mut guest = Guest::start(&machine, &bench.tools, dir.path(), |_full| ())?;
     let readiness = guest.wait(limit, &*Silent.bar("", 0, Unit::Items), &mut || {
         Ok(match kind {
             Serves | EndsUnready(_) => false,

@@ -6,6 +6,7 @@
 mod dist;
 mod guest;
 mod interrupts;
+mod outputs;
 
 pub use dist::{Dist, tools};
 pub use guest::{Guest, Readiness, free_port};
@@ -50,7 +51,8 @@ pub struct Machine {
     pub ports: Vec<Port>,
     /// The file that gets every packet between guest and host, as pcap.
     pub capture: Option<String>,
-    /// The directory with a file for each port, which gets what the guest writes to it; if that is recorded.
+    /// The directory with a file for each port ([`Port::output`]), which gets what the guest writes to it; if that is
+    /// recorded.
     pub record: Option<String>,
 }
 
@@ -61,6 +63,18 @@ pub struct Port {
     pub name: &'static str,
     /// The socket where somebody listens for QEMU.
     pub socket: String,
+}
+
+impl Port {
+    /// The file of a record that gets what the guest writes to this port.
+    pub fn output(&self) -> String {
+        format!("{}.out", self.id())
+    }
+
+    /// What QEMU calls it.
+    fn id(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
 }
 
 /// What isolates the guest from the host.
@@ -155,10 +169,10 @@ impl Machine {
         if !self.ports.is_empty() {
             argv.group(&["-device", "virtio-serial-pci,disable-legacy=on,iommu_platform=on"]);
         }
-        for Port { name, socket } in &self.ports {
-            let id = name.rsplit('.').next().unwrap_or(name);
+        for port in &self.ports {
+            let (Port { name, socket }, id) = (port, port.id());
             // Who listens may end a connection, such as a processor that was not understood.
-            let log = record.as_ref().map(|directory| format!(",logfile={directory}/{id}.out"));
+            let log = record.as_ref().map(|directory| format!(",logfile={directory}/{}", port.output()));
             let socket = format!("socket,id={id},path={},reconnect-ms=1000{}", value(socket), log.unwrap_or_default());
             argv.group(&["-chardev", &socket]).group(&["-device", &format!("virtserialport,chardev={id},name={name}")]);
         }

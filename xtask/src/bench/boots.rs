@@ -40,7 +40,7 @@ fn boot(bench: &Bench, measured: bool, addition: &str) -> anyhow::Result<Duratio
         false => Firmware::SeaBios,
     };
     let machine = bench.dist.machine(Platform::Simulated(firmware), line, path("console.log")?, free_port()?);
-    let mut guest = Guest::start(&machine, &bench.tools, dir.path())?;
+    let mut guest = Guest::start(&machine, &bench.tools, dir.path(), |_full| ())?;
     let readiness = guest.wait(LIMIT, &*Silent.bar("", 0, Unit::Items), &mut || Ok(false))?;
     let console = guest.console()?.join("\n");
     match readiness {

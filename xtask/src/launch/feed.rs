@@ -2,17 +2,15 @@
 
 use crate::log::feed::{self, ReadingFlags};
 use crate::release::demonstration::FEED;
-use crate::release::{PROOF, RELEASE};
+use crate::release::{PROOF, RELEASE, unverified};
 use crate::report::Terminal;
 use crate::workspace;
 use anyhow::{Context as _, bail};
 use channel::feed::{MAX_FEED, Parts, encode};
 use image::files::read_bounded;
 use image::result::launch::Dist;
-use log_client::dsse::Envelope;
 use log_client::edge::cosign::Mirror;
 use log_client::edge::feed::Which;
-use log_client::statement::{Predicate, Statement};
 use log_client::{Feed, feed as log_feed};
 use simulate::Certificates;
 use std::io::ErrorKind;
@@ -173,21 +171,11 @@ impl Says {
                 Feed { release: Some(bounded(envelope, log_feed::MAX_FEED)?), release_proof, ..Feed::default() }
             }
             Self::Log { log, release, reading } => {
-                let version = version(release).with_context(|| format!("reading {}", release.display()))?;
-                feed::read(log, version, reading, workspace::now()?)?.0
+                let (_, stated) = unverified(release)?.with_context(|| format!("no {}", release.display()))?;
+                feed::read(log, Which::Version(stated.version), reading, workspace::now()?)?.0
             }
         };
         Ok(Some(feed.to_bytes()?))
-    }
-}
-
-/// Which release lies beside the build.
-fn version(release: &Path) -> anyhow::Result<Which> {
-    let envelope = read_bounded(release, super::MAX_RELEASE)?;
-    let statement = Statement::parse(Envelope::parse(&envelope)?.unverified_payload())?;
-    match statement.predicate {
-        Predicate::Release(release) => Ok(Which::Version(release.version)),
-        _ => bail!("expected a release"),
     }
 }
 
@@ -196,16 +184,12 @@ impl Collateral {
         Ok(match self {
             Self::None => Vec::new(),
             Self::Simulated(Certificates { ark, intermediate, leaf, crl }) => {
-                let parts = [("snp-leaf", leaf), ("snp-ask", intermediate), ("snp-ark", ark), ("snp-crl", crl)];
-                parts.map(|(name, der)| (name, der.clone())).to_vec()
+                snp([leaf, intermediate, ark, crl].map(|der| Some(der.clone())))
             }
             Self::Bundle(file) => {
                 let bundle = Bundle::parse(&bounded(file, MAX_BUNDLE)?);
                 match bundle.with_context(|| format!("reading {}", file.display()))?.evidence {
-                    Evidence::Snp(SnpEvidence { leaf, ask, ark, crl, .. }) => {
-                        let parts = [("snp-leaf", leaf), ("snp-ask", ask), ("snp-ark", ark), ("snp-crl", crl)];
-                        parts.into_iter().filter_map(|(name, der)| Some((name, der?))).collect()
-                    }
+                    Evidence::Snp(SnpEvidence { leaf, ask, ark, crl, .. }) => snp([leaf, ask, ark, crl]),
                     Evidence::Tdx(TdxEvidence { collateral, .. }) => {
                         collateral.map(|collateral| ("tdx-collateral", collateral)).into_iter().collect()
                     }
@@ -213,6 +197,12 @@ impl Collateral {
             }
         })
     }
+}
+
+/// What there is of leaf, intermediate, root and revocation list, by the names that clients know.
+fn snp(ders: [Option<Vec<u8>>; 4]) -> Vec<(&'static str, Vec<u8>)> {
+    let names = ["snp-leaf", "snp-ask", "snp-ark", "snp-crl"];
+    names.into_iter().zip(ders).filter_map(|(name, der)| Some((name, der?))).collect()
 }
 
 fn bounded(file: &Path, limit: usize) -> anyhow::Result<Vec<u8>> {

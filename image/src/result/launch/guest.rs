@@ -1,12 +1,13 @@
 //! A machine under way: started in the sandbox, watched through its console and its port, killed when dropped.
 
+use super::outputs::Outputs;
 use super::{Firmware, Machine, Platform, Port};
 use crate::files::open_own;
 use crate::progress::Bar;
 use crate::tools::sandbox::{Bind, Ending, Network, Running, Sandbox};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,10 @@ const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 /// Where the machine's files and its directory appear inside the sandbox.
 const FILES: &str = "/run/machine";
 const WORK: &str = "/run/work";
+
+/// The directory in that one whose pipes QEMU writes to instead of files, and the console's pipe.
+const PIPES: &str = "pipes";
+const CONSOLE: &str = "console";
 
 /// How long one HTTP request may take. Short, because QEMU accepts connections long before the guest does, and such
 /// an early one hangs.
@@ -36,6 +41,8 @@ const MAX_CONSOLE: u64 = 256 * 1024;
 #[derive(Debug)]
 pub struct Guest {
     running: Running,
+    /// Dropped when QEMU, which is dropped before, writes no more.
+    outputs: Outputs,
     started: Instant,
     console: PathBuf,
     log: PathBuf,
@@ -66,17 +73,22 @@ pub enum Readiness {
 
 impl Guest {
     /// Starts QEMU from the tools tree `tools`. `machine`'s paths are those of the host; its console file, its
-    /// hashes page, its sockets, its capture and its record must be in `work`, the one directory QEMU may write to.
+    /// hashes page, its sockets, its capture and its record must be in `work`, the one directory QEMU may write to. Of
+    /// console and record 64 MiB each are kept; `warn` is told when there is more.
     ///
     /// # Errors
     /// When a file of the machine is missing or the sandbox cannot be started.
-    pub fn start(machine: &Machine, tools: &Path, work: &Path) -> anyhow::Result<Self> {
+    pub fn start(machine: &Machine, tools: &Path, work: &Path, warn: fn(&str)) -> anyhow::Result<Self> {
         let (inside, mut binds) = inside(machine, work)?;
         for Bind { host, .. } in &binds {
             fs::metadata(host).with_context(|| format!("opening {}", host.display()))?;
         }
-        // So that an earlier guest's console is not taken for this one's.
-        File::create(&machine.console).with_context(|| format!("creating the console {}", machine.console))?;
+        let recorded = machine.record.iter().flat_map(|record| {
+            machine.ports.iter().map(move |port| (port.output(), Path::new(record).join(port.output())))
+        });
+        let console = (CONSOLE.to_owned(), PathBuf::from(&machine.console));
+        let outputs: Vec<_> = std::iter::once(console).chain(recorded).collect();
+        let outputs = Outputs::keep(&work.join(PIPES), &outputs, warn)?;
         if matches!(machine.platform, Platform::SevSnp { .. }) {
             let device = |path: &str| Bind { host: path.into(), guest: path.into(), writable: true };
             binds.extend(["/dev/kvm", "/dev/sev"].map(device));
@@ -104,6 +116,7 @@ impl Guest {
             .new_agent();
         Ok(Self {
             running: sandbox.spawn()?,
+            outputs,
             started: Instant::now(),
             console: PathBuf::from(&machine.console),
             log,
@@ -129,8 +142,7 @@ impl Guest {
     ) -> anyhow::Result<Readiness> {
         loop {
             // Asked before the port, because then an answer came from this QEMU and not from one after it.
-            let running = self.running.is_running()?;
-            if !running {
+            if !self.is_running()? {
                 return Ok(Readiness::Stopped { took: self.started.elapsed() });
             }
             if let Ok((200, _text)) = self.get("/readyz") {
@@ -159,13 +171,21 @@ impl Guest {
     /// # Errors
     /// When the operating system does not know the process.
     pub fn serve(&mut self, interrupted: &mut dyn FnMut() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
-        while self.running.is_running()? {
+        while self.is_running()? {
             if interrupted()? {
                 return Ok(true);
             }
             std::thread::sleep(PAUSE);
         }
         Ok(false)
+    }
+
+    fn is_running(&mut self) -> anyhow::Result<bool> {
+        let running = self.running.is_running()?;
+        if !running {
+            self.outputs.finish();
+        }
+        Ok(running)
     }
 
     /// How QEMU ended; waits for it.
@@ -251,8 +271,8 @@ fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)
         initrd: file(&machine.initrd, "initrd"),
         root: file(&machine.root, "disk.raw"),
         model: file(&machine.model, "model.raw"),
-        console: in_work(&machine.console)?,
-        record: machine.record.as_deref().map(in_work).transpose()?,
+        console: format!("{WORK}/{PIPES}/{CONSOLE}"),
+        record: machine.record.as_ref().map(|_| format!("{WORK}/{PIPES}")),
         ports: machine.ports.iter().map(port).collect::<anyhow::Result<_>>()?,
         capture: machine.capture.as_deref().map(in_work).transpose()?,
         ..machine.clone()
