@@ -67,8 +67,8 @@ pub struct Listeners {
 
 /// How far the agent has come.
 pub(crate) enum Phase {
-    /// Not ready, for this reason.
-    Waiting(Readiness),
+    /// Not ready, for this reason; and what sessions from before have.
+    Waiting(Readiness, Option<Arc<Agent>>),
     /// Sessions can begin.
     Ready(Arc<Agent>),
 }
@@ -76,8 +76,15 @@ pub(crate) enum Phase {
 impl Phase {
     pub(crate) fn readiness(&self) -> Readiness {
         match self {
-            Self::Waiting(reason) => *reason,
+            Self::Waiting(reason, _) => *reason,
             Self::Ready(_) => Readiness::Ready,
+        }
+    }
+
+    fn agent(&self) -> Option<&Arc<Agent>> {
+        match self {
+            Self::Waiting(_, agent) => agent.as_ref(),
+            Self::Ready(agent) => Some(agent),
         }
     }
 }
@@ -99,7 +106,7 @@ pub async fn serve(config: Config, listeners: Listeners, stop: impl Future<Outpu
     log::write(Event::Serving(checked));
 
     let first = if checked == Readiness::Ready { Readiness::NoReport } else { checked };
-    let (phase, seen) = watch::channel(Phase::Waiting(first));
+    let (phase, seen) = watch::channel(Phase::Waiting(first, None));
     let (stopping, drain) = watch::channel(false);
     let respond = {
         let (seen, drain) = (seen.clone(), drain.clone());
@@ -132,7 +139,8 @@ pub async fn serve(config: Config, listeners: Listeners, stop: impl Future<Outpu
         failed = prepare => failed,
     };
     served?;
-    if let Phase::Ready(agent) = &*seen.borrow() {
+    let agent = seen.borrow().agent().cloned();
+    if let Some(agent) = agent {
         let all = agent.most_sessions();
         let _ = timeout(config.limits.drain, agent.sessions.acquire_many(all)).await;
     }
@@ -140,14 +148,14 @@ pub async fn serve(config: Config, listeners: Listeners, stop: impl Future<Outpu
     Ok(())
 }
 
-/// Tries until the agent is ready, and again when a report is not what it must be.
+/// Tries until the agent is ready, and again when a report is not what it must be or a worker does not get ready.
 ///
 /// # Errors
 /// When nobody starts workers any more.
 async fn prepare(config: &Config, metrics: &Arc<Metrics>, phase: &watch::Sender<Phase>) -> io::Result<()> {
     let say = |reason| {
         if phase.borrow().readiness() != reason {
-            phase.send_replace(Phase::Waiting(reason));
+            phase.send_modify(|phase| *phase = Phase::Waiting(reason, phase.agent().cloned()));
             log::write(Event::Serving(reason));
         }
     };
@@ -158,15 +166,17 @@ async fn prepare(config: &Config, metrics: &Arc<Metrics>, phase: &watch::Sender<
         }
         sleep(config.limits.retry).await;
     };
-    say(Readiness::NoWorker);
-    agent.workers.ready().await.map_err(io::Error::other)?;
     let agent = Arc::new(agent);
     loop {
+        if !agent.workers.are_ready() {
+            say(Readiness::NoWorker);
+        }
+        agent.workers.until(true).await.map_err(io::Error::other)?;
         phase.send_replace(Phase::Ready(Arc::clone(&agent)));
         log::write(Event::Serving(Readiness::Ready));
         let reason = tokio::select! {
             reason = agent.wrong() => reason,
-            lost = agent.workers.ended() => return Err(io::Error::other(lost)),
+            failed = agent.workers.until(false) => failed.map(|()| Readiness::NoWorker).map_err(io::Error::other)?,
         };
         say(reason);
         while let Err(reason) = {

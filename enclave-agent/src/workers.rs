@@ -21,7 +21,7 @@ const READ: usize = 4096;
 /// Where workers come from.
 pub(crate) struct Workers {
     spare: Mutex<mpsc::Receiver<Connection>>,
-    /// Whether there ever was one.
+    /// Whether the last that was started got ready.
     warm: watch::Receiver<bool>,
     slots: Arc<Semaphore>,
     wait: Duration,
@@ -46,26 +46,24 @@ pub(crate) struct Lost;
 impl Workers {
     /// Has the first worker started behind `socket`. At most `most` work at a time.
     pub(crate) fn start(socket: PathBuf, limits: &Limits, most: u32) -> Self {
-        let ((ready, spare), (first, warm)) = (mpsc::channel(1), watch::channel(false));
-        tokio::spawn(keep_ready(socket, ready, first, limits.worker_start, limits.retry));
+        let ((ready, spare), (got_ready, warm)) = (mpsc::channel(1), watch::channel(false));
+        tokio::spawn(keep_ready(socket, ready, got_ready, limits.worker_start, limits.retry));
         let slots = Arc::new(Semaphore::new(most as usize));
         let (wait, silence, end) = (limits.worker_wait, limits.worker_silence, limits.worker_end);
         Self { spare: Mutex::new(spare), warm, slots, wait, silence, end }
     }
 
-    /// Waits for the first worker to be ready.
+    /// Waits until the last worker that was started got ready, or until it did not.
     ///
     /// # Errors
-    /// When nobody starts workers any more.
-    pub(crate) async fn ready(&self) -> Result<(), Lost> {
-        self.warm.clone().wait_for(|warm| *warm).await.map(|_| ()).map_err(|_| Lost)
+    /// When nobody starts workers any more, because something has panicked.
+    pub(crate) async fn until(&self, ready: bool) -> Result<(), Lost> {
+        self.warm.clone().wait_for(|warm| *warm == ready).await.map(|_| ()).map_err(|_| Lost)
     }
 
-    /// Waits until nobody starts workers any more, which is never, unless something has panicked.
-    pub(crate) async fn ended(&self) -> Lost {
-        let mut warm = self.warm.clone();
-        while warm.changed().await.is_ok() {}
-        Lost
+    /// Whether the last worker that was started got ready.
+    pub(crate) fn are_ready(&self) -> bool {
+        *self.warm.borrow()
     }
 
     /// A worker that nobody has used, unless all are busy for as long as one waits for that.
@@ -160,7 +158,7 @@ impl Connection {
 async fn keep_ready(
     socket: PathBuf,
     ready: mpsc::Sender<Connection>,
-    first: watch::Sender<bool>,
+    got_ready: watch::Sender<bool>,
     time: Duration,
     retry: Duration,
 ) {
@@ -168,10 +166,11 @@ async fn keep_ready(
         match timeout(time, started(&socket)).await {
             Ok(Ok(connection)) => {
                 place.send(connection);
-                first.send_replace(true);
+                got_ready.send_replace(true);
             }
             _ => {
                 drop(place);
+                got_ready.send_replace(false);
                 log::write(Event::NoWorker);
                 sleep(retry).await;
             }
@@ -185,5 +184,24 @@ async fn started(socket: &Path) -> Result<Connection, Lost> {
     match connection.next().await? {
         Frame::Ready => Ok(connection),
         _ => Err(Lost),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody starts workers: whoever did has panicked after the last `was_ready` or not.
+    fn without_starter(was_ready: bool) -> Workers {
+        let ((_, spare), (_, warm)) = (mpsc::channel(1), watch::channel(was_ready));
+        let (slots, time) = (Arc::new(Semaphore::new(1)), Duration::from_secs(3600));
+        Workers { spare: Mutex::new(spare), warm, slots, wait: time, silence: time, end: time }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_starter_nothing_is_waited_for() {
+        assert_eq!(without_starter(false).until(true).await, Err(Lost));
+        assert_eq!(without_starter(true).until(false).await, Err(Lost));
+        assert!(without_starter(true).take().await.is_none());
     }
 }

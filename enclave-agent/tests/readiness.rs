@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use attest::{Answer, Failure, Kind, Request};
 use channel::Shaping;
 use openai::Frame;
-use scene::{Client, Scene, Setup, with_byte};
+use scene::{Client, Scene, Setup, chat, text, with_byte};
 
 fn refuses(scene: &Scene, reason: &str) {
     scene.wait_for(reason);
@@ -111,6 +111,26 @@ fn no_session_begins_with_a_wrong_report() {
         scene.wait_until_ready();
         assert!(Client::open(scene.address, Shaping::Off).is_ok());
     }
+}
+
+/// A guest whose next worker cannot start takes no more sessions; those that there are go on when one can.
+#[test]
+fn without_another_worker_it_is_not_ready() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&broken);
+    let worker =
+        move |stream: &mut UnixStream| if now.load(Ordering::SeqCst) { Ok(()) } else { openai::fake::serve(stream) };
+    let scene = Setup { worker: Arc::new(worker), ..Setup::default() }.start();
+    scene.wait_until_ready();
+    let mut client = Client::open(scene.address, Shaping::Off).unwrap();
+    broken.store(true, Ordering::SeqCst);
+    // The spare that there was.
+    assert_eq!(text(&client.ask(&chat("one", "")).0), "one");
+    refuses(&scene, "no_worker");
+    broken.store(false, Ordering::SeqCst);
+    scene.wait_until_ready();
+    assert_eq!(text(&client.ask(&chat("two", "")).0), "two");
+    assert!(Client::open(scene.address, Shaping::Off).is_ok());
 }
 
 #[test]

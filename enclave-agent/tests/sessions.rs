@@ -507,9 +507,16 @@ fn a_draining_agent_lets_replies_end() {
         }
         Ok(())
     };
-    let mut scene = ready(Setup { worker: Arc::new(worker), ..Setup::default() });
+    // One of which nobody would get a session any more.
+    let wrong = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let now = Arc::clone(&wrong);
+    let report = move |report| if now.load(Ordering::SeqCst) { scene::with_byte(report, 0x30, 1) } else { report };
+    let mut scene = ready(Setup { worker: Arc::new(worker), report: Arc::new(report), ..Setup::default() });
     let mut idle = Client::open(scene.address, Shaping::Off).unwrap();
     let mut client = asking(&scene);
+    wrong.store(true, Ordering::SeqCst);
+    assert!(Client::open(scene.address, Shaping::Off).is_err());
+    scene.wait_for("report_not_vmpl0");
     scene.stop();
     assert_eq!(idle.receive().err().unwrap().0, "over");
     assert_eq!(scene::receive(&mut idle.socket).unwrap_err().0, "1001");
