@@ -80,6 +80,7 @@ mod simulated {
     use super::*;
     use nix::pty::{OpenptyResult, openpty};
     use nix::sys::signal::{Signal, kill};
+    use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
     use nix::unistd::Pid;
     use openai::{Call, Request, Role};
     use std::io::{Read as _, Write as _};
@@ -314,6 +315,10 @@ mod simulated {
         let dir = tempfile::tempdir().unwrap();
         let guest = Guest { fault: Fault::Leaves, ..Guest::good() }.start(2);
         let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+        // What is typed would be shown in the middle of an answer, at any place.
+        let mut mode = tcgetattr(&slave).unwrap();
+        mode.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(&slave, SetArg::TCSANOW, &mode).unwrap();
         let (mut writer, mut reader) = (fs::File::from(master.try_clone().unwrap()), fs::File::from(master));
         let mut command = chat(&guest, dir.path(), &quick(&[]));
         command.stdin(slave.try_clone().unwrap()).stdout(slave).stderr(Stdio::piped());
