@@ -5,6 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the programs under test, and which build and cache they have")]
 
+#[path = "chat/broken.rs"]
+mod broken;
 #[path = "chat/capture.rs"]
 mod capture;
 #[path = "scene/checkout.rs"]
@@ -18,7 +20,7 @@ use serde_json::Value;
 use simulate::canary::Canary;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -135,7 +137,10 @@ impl Scene {
         believed["operator"] = OPERATORS.parse::<toml::Table>().unwrap().into();
         fs::write(&policy, believed.to_string()).unwrap();
 
-        let mut launch = self.command("cargo xtask launch --simulate releases/simulated");
+        let model = self.checkout().join("releases/simulated/model.raw");
+        let metrics = free_port().unwrap();
+        let mut launch =
+            self.command(&format!("cargo xtask launch --simulate --metrics-port {metrics} releases/simulated"));
         let guest = Launched::start(launch.arg("--operator").arg(&operator).arg("--record").arg(&record));
         let policy = policy.to_str().unwrap();
         // Who thinks that nobody has configured the machine is told otherwise.
@@ -143,10 +148,11 @@ impl Scene {
         let rules = ["operator.document", "snp.identity.host-data"].map(str::to_owned);
         assert_eq!((refused.code, BTreeSet::from_iter(refused.failed())), (Some(1), rules.into()));
 
-        let question = Canary::new("Spell xylophone-4711-quince backwards.");
+        let word = Canary::new("xylophone-4711-quince");
+        let question = format!("Spell {} backwards.", word.text());
         let greedy = |receipt: &str| {
             let flags = [ACCEPT, "--temperature", "0", "--max-tokens", DOZEN, "--receipt", receipt];
-            let said = self.chat(guest.url(), policy, &flags, question.text());
+            let said = self.chat(guest.url(), policy, &flags, &question);
             assert_eq!(said.code, Some(0), "{}", said.stderr);
             let answer = said.json();
             assert_eq!(answer["usage"]["completion_tokens"].to_string(), DOZEN, "{answer}");
@@ -159,15 +165,37 @@ impl Scene {
         let receipts = receipts.map(|file| serde_json::from_slice::<Value>(&fs::read(file).unwrap()).unwrap());
         assert_ne!(receipts[0]["salt"], receipts[1]["salt"]);
         assert!(receipts.iter().all(|receipt| receipt["answer"] == answers[0].as_str()));
+        let longer = self.while_the_disk_breaks(guest.url(), policy, &question, &model);
+        assert!(longer.starts_with(&answers[0]), "the model is in memory, and no block of the disk is read any more");
+        // What anybody may ask for in the open is in the capture of it, and in nothing else.
+        let asked = Canary::new("marimba-2963-persimmon");
+        broken::pages(guest.url(), metrics, asked.text(), &record.join("pages"));
         guest.end();
 
-        for canary in [question, Canary::new(&answers[0])] {
+        for canary in [word, Canary::new(&question), Canary::new(&answers[0]), Canary::new(&longer)] {
             let (files, bytes) = canary.is_not_in(&record, &[]).unwrap();
             assert!(files > 4 && bytes > 100_000, "a console, ports, a capture and QEMU's log; found {files} files");
         }
-        let sent = capture::sent(&fs::read(record.join("network.pcap")).unwrap()).unwrap();
+        let network = record.join("network.pcap");
+        asked.is_not_in(&record, std::slice::from_ref(&network)).unwrap();
+        let sent = capture::sent(&fs::read(&network).unwrap()).unwrap();
         assert_eq!(sent.unasked, Vec::<String>::new(), "the guest does not begin to talk to anybody");
         assert!(sent.dhcp > 0 && sent.accepted.contains(&8080), "the capture is of something: {sent:?}");
+    }
+
+    /// The answer to a question during which every block of the model's disk changes.
+    fn while_the_disk_breaks(&self, url: &str, policy: &str, question: &str, model: &Path) -> String {
+        let mut command = self.command(&format!("cargo vitrine-simulated chat {url} --policy {policy} {ACCEPT}"));
+        command.args(["--shaping", "off", "--temperature", "0", "--max-tokens", "24", question]);
+        let mut chat = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdout = chat.stdout.take().unwrap();
+        // When the first of the answer is there, most of it is still to come.
+        let mut answer = vec![0];
+        stdout.read_exact(&mut answer).unwrap();
+        broken::every_block(model);
+        stdout.read_to_end(&mut answer).unwrap();
+        assert!(chat.wait().unwrap().success());
+        String::from_utf8(answer).unwrap().trim_end().to_owned()
     }
 }
 

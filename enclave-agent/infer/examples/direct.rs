@@ -15,6 +15,7 @@ use llama_cpp_2::sampling::LlamaSampler;
 use std::error::Error;
 use std::io::{BufRead as _, Write as _};
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Instant;
 
 /// As in the worker's `engine`.
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut backend = LlamaBackend::init()?;
     backend.void_logs();
     let parameters = LlamaModelParams::default().with_use_mmap(true).with_use_mlock(true);
-    let model = LlamaModel::load_from_file(&backend, path.as_ref(), &parameters)?;
+    let model = LlamaModel::load_from_file(&backend, Path::new(path), &parameters)?;
     let parameters = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(CONTEXT))
         .with_n_batch(BATCH)
