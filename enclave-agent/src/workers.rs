@@ -1,4 +1,5 @@
-//! Workers: processes of one request each, which systemd starts behind a socket. One that was never used is kept ready.
+//! Workers: processes of one request each, which systemd starts behind a socket. One that was never used is kept ready: the
+//! next is started once the last has said its first word, for which its user waits, or somebody waits for the next.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use openai::{Frame, FrameError, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::limits::Limits;
@@ -20,7 +21,9 @@ const READ: usize = 4096;
 
 /// Where workers come from.
 pub(crate) struct Workers {
-    spare: Mutex<mpsc::Receiver<Connection>>,
+    spare: Mutex<mpsc::Receiver<Spare>>,
+    /// Somebody waits for one.
+    wanted: Arc<Notify>,
     /// Whether the last that was started got ready.
     warm: watch::Receiver<bool>,
     slots: Arc<Semaphore>,
@@ -34,6 +37,8 @@ pub(crate) struct Workers {
 pub(crate) struct Worker {
     /// Until it is dropped.
     working: Option<(Connection, OwnedSemaphorePermit)>,
+    /// Until its first word.
+    turn: Option<OwnedSemaphorePermit>,
     silence: Duration,
     end: Duration,
 }
@@ -47,10 +52,12 @@ impl Workers {
     /// Has the first worker started behind `socket`. At most `most` work at a time.
     pub(crate) fn start(socket: PathBuf, limits: &Limits, most: u32) -> Self {
         let ((ready, spare), (got_ready, warm)) = (mpsc::channel(1), watch::channel(false));
-        tokio::spawn(keep_ready(socket, ready, got_ready, limits.worker_start, limits.retry));
+        let wanted = Arc::new(Notify::new());
+        let (time, retry) = (limits.worker_start, limits.retry);
+        tokio::spawn(Starts { socket, wanted: Arc::clone(&wanted), got_ready, time, retry }.keep_ready(ready));
         let slots = Arc::new(Semaphore::new(most as usize));
         let (wait, silence, end) = (limits.worker_wait, limits.worker_silence, limits.worker_end);
-        Self { spare: Mutex::new(spare), warm, slots, wait, silence, end }
+        Self { spare: Mutex::new(spare), wanted, warm, slots, wait, silence, end }
     }
 
     /// Waits until the last worker that was started got ready, or until it did not.
@@ -72,9 +79,13 @@ impl Workers {
             let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
             let mut spare = self.spare.lock().await;
             loop {
-                let mut connection = spare.recv().await?;
+                if spare.is_empty() {
+                    self.wanted.notify_one();
+                }
+                let Spare { mut connection, turn } = spare.recv().await?;
                 if connection.is_idle() {
-                    return Some(Worker { working: Some((connection, slot)), silence: self.silence, end: self.end });
+                    let (silence, end) = (self.silence, self.end);
+                    return Some(Worker { working: Some((connection, slot)), turn, silence, end });
                 }
             }
         };
@@ -93,7 +104,9 @@ impl Worker {
 
     /// The next thing that it says.
     pub(crate) async fn next(&mut self) -> Result<Frame, Lost> {
-        timeout(self.silence, self.connection()?.next()).await.map_err(|_| Lost)?
+        let frame = timeout(self.silence, self.connection()?.next()).await.map_err(|_| Lost)?;
+        self.turn = None;
+        frame
     }
 
     fn connection(&mut self) -> Result<&mut Connection, Lost> {
@@ -154,26 +167,45 @@ impl Connection {
     }
 }
 
-/// Keeps one worker in `ready`: the next is started when that is taken.
-async fn keep_ready(
+/// A worker that nobody has used.
+struct Spare {
+    connection: Connection,
+    /// The next one's, unless that is wanted before.
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+/// How workers are started.
+struct Starts {
     socket: PathBuf,
-    ready: mpsc::Sender<Connection>,
+    wanted: Arc<Notify>,
     got_ready: watch::Sender<bool>,
     time: Duration,
     retry: Duration,
-) {
-    while let Ok(place) = ready.reserve().await {
-        match timeout(time, started(&socket)).await {
-            Ok(Ok(connection)) => {
-                place.send(connection);
-                got_ready.send_replace(true);
+}
+
+impl Starts {
+    /// Keeps one worker in `ready`.
+    async fn keep_ready(self, ready: mpsc::Sender<Spare>) {
+        let turns = Arc::new(Semaphore::new(1));
+        while let Ok(place) = ready.reserve().await {
+            let turn = tokio::select! {
+                turn = Arc::clone(&turns).acquire_owned() => turn.ok(),
+                () = self.wanted.notified() => None,
+            };
+            place.send(Spare { connection: self.one().await, turn });
+            self.got_ready.send_replace(true);
+        }
+    }
+
+    /// Tries until there is one.
+    async fn one(&self) -> Connection {
+        loop {
+            if let Ok(Ok(connection)) = timeout(self.time, started(&self.socket)).await {
+                return connection;
             }
-            _ => {
-                drop(place);
-                got_ready.send_replace(false);
-                log::write(Event::NoWorker);
-                sleep(retry).await;
-            }
+            self.got_ready.send_replace(false);
+            log::write(Event::NoWorker);
+            sleep(self.retry).await;
         }
     }
 }
@@ -195,7 +227,7 @@ mod tests {
     fn without_starter(was_ready: bool) -> Workers {
         let ((_, spare), (_, warm)) = (mpsc::channel(1), watch::channel(was_ready));
         let (slots, time) = (Arc::new(Semaphore::new(1)), Duration::from_secs(3600));
-        Workers { spare: Mutex::new(spare), warm, slots, wait: time, silence: time, end: time }
+        Workers { spare: Mutex::new(spare), wanted: Arc::default(), warm, slots, wait: time, silence: time, end: time }
     }
 
     #[tokio::test(start_paused = true)]

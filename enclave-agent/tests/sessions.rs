@@ -170,6 +170,38 @@ fn no_two_requests_share_a_worker() {
 }
 
 #[test]
+fn the_next_worker_is_started_at_the_first_word_or_when_it_is_wanted() {
+    let started = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (count, (tell, told)) = (Arc::clone(&started), channel());
+    let worker = move |stream: &mut std::os::unix::net::UnixStream| {
+        let mine = count.fetch_add(1, Ordering::SeqCst);
+        Frame::Ready.write(stream)?;
+        if read_request(stream).is_ok() {
+            // Long enough for another to be started, if it were.
+            std::thread::sleep(Duration::from_millis(300));
+            let _ = tell.send((mine, count.load(Ordering::SeqCst)));
+            // The second one says nothing until there is a third, which only somebody who waits can have wanted.
+            while mine == 1 && count.load(Ordering::SeqCst) < 3 {
+                std::thread::yield_now();
+            }
+            Frame::Text("so".into()).write(stream)?;
+            let _ = std::io::Read::read(stream, &mut [0]);
+        }
+        Ok(())
+    };
+    let scene = ready(Setup { worker: Arc::new(worker), ..Setup::default() });
+    let first = asking(&scene);
+    assert_eq!(told.recv().unwrap(), (0, 1));
+    wait_until(|| started.load(Ordering::SeqCst) == 2);
+    let mut second = Client::open(scene.address, Shaping::Off).unwrap();
+    second.send(&chat("x", "")).unwrap();
+    assert_eq!(told.recv().unwrap(), (1, 2));
+    let third = asking(&scene);
+    assert!(second.receive().unwrap().0 == [Piece::Text("so".into())]);
+    drop((first, third));
+}
+
+#[test]
 fn a_lost_worker_is_said_and_the_next_one_answers() {
     for (name, end) in
         [("gone", None), ("nonsense", Some(&b"\x09\0\0\0\0"[..])), ("ready twice", Some(b"\x01\0\0\0\0"))]
