@@ -29,7 +29,7 @@ const QUESTION: &str = "Tell me a long story about a lighthouse and its keeper."
 const TOKENS: u64 = 128;
 const LONG: u64 = 1024;
 /// Answers each, starts of a worker, verdicts.
-const ANSWERS: usize = 9;
+const ANSWERS: usize = 21;
 const STARTS: usize = 5;
 const VERDICTS: usize = 20;
 /// Sessions that say nothing.
@@ -165,7 +165,9 @@ impl Sessions {
         // The first of each is not counted.
         for run in 0..=ANSWERS {
             sleep(PAUSE);
-            let (mine, other) = (endpoint.ask(TOKENS)?, direct.ask()?);
+            let mine = endpoint.ask(TOKENS)?;
+            sleep(PAUSE);
+            let other = direct.ask()?;
             ensure!(mine.text == other.text, "expected the same answer, found {:?} and {:?}", mine.text, other.text);
             ensure!(mine.tokens == other.tokens && mine.tokens > 1, "{} and {} tokens", mine.tokens, other.tokens);
             if run > 0 {
@@ -315,9 +317,13 @@ fn speed(ours: &[Answered], theirs: &[Answered]) -> Vec<Row> {
                 many threads";
     let speed =
         Row::new(what, shown(&mine), shown(&other), format!("{ratio:.3}x"), "at least 0.97x".into(), ratio >= 0.97);
-    let times = |answers: &[Answered]| Times::new(answers.iter().map(|answer| answer.first).collect());
-    let (mine, other) = (times(ours), times(theirs));
-    let added = mine.median() - other.median();
+    let firsts = |answers: &[Answered]| answers.iter().map(|answer| answer.first).collect::<Vec<_>>();
+    let (mine, other) = (firsts(ours), firsts(theirs));
+    // Of those one after the other: the machine is faster at some times than at others.
+    let mut added: Vec<_> = mine.iter().zip(&other).map(|(m, o)| m.as_secs_f64() - o.as_secs_f64()).collect();
+    added.sort_unstable_by(f64::total_cmp);
+    let added = added[added.len() / 2];
+    let (mine, other) = (Times::new(mine), Times::new(other));
     let (figure, target) = (format!("{:.1} ms more", added * 1e3), format!("at most {:.0} ms", FIRST_TOKEN * 1e3));
     let what = "first token with a warmed worker, shaping off: the same two";
     vec![speed, Row::new(what, mine, other, figure, target, added <= FIRST_TOKEN)]

@@ -39,6 +39,7 @@ impl fmt::Display for Times {
         let last = self.0.len() - 1;
         let [shortest, longest] = [self.0[0], self.0[last]].map(|time| time.as_secs_f64());
         let (factor, unit, digits) = match self.median() {
+            median if median < 0.001 => (1e6, "µs", 0),
             median if median < 0.1 => (1e3, "ms", 1),
             median if median < 10.0 => (1.0, "s", 2),
             _ => (1.0, "s", 1),
@@ -89,6 +90,7 @@ mod tests {
         let (short, long) = (times([2.0, 1.0, 9.0]), times([8.0, 6.0, 0.5]));
         assert_eq!(short.to_string(), "2.00 s (1.00..9.00)");
         assert_eq!(times([0.002, 0.001, 0.003]).to_string(), "2.0 ms (1.0..3.0)");
+        assert_eq!(times([0.000_2, 0.000_1, 0.000_3]).to_string(), "200 µs (100..300)");
         for (row, figure, met) in [
             (Row::speedup("", &(short.clone(), long.clone()), 3.0), "3.00x faster", true),
             (Row::speedup("", &(short.clone(), long.clone()), 3.1), "3.00x faster", false),
