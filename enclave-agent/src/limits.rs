@@ -1,7 +1,7 @@
 //! How much there is of everything, and how long it may take.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -104,6 +104,14 @@ pub(crate) struct Turns {
     waiting: VecDeque<(Duration, IpAddr)>,
 }
 
+/// What counts as one address: of IPv6 all those that somebody with one of them has.
+fn whose(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 impl Turns {
     pub(crate) fn new(limits: &Limits) -> Self {
         let Limits { handshake_every: every, handshake_burst: burst, handshake_wait: wait, .. } = *limits;
@@ -113,6 +121,7 @@ impl Turns {
     /// The next turn for a client at this address, unless too many wait. If there is one, it counts. Nobody has more of
     /// the turns to come than are left for everybody else, so who asks for all of them does not get the last ones.
     pub(crate) fn take(&mut self, from: IpAddr, now: Duration) -> Option<Duration> {
+        let from = whose(from);
         while self.waiting.front().is_some_and(|(at, _)| *at <= now) {
             self.waiting.pop_front();
         }
@@ -214,6 +223,20 @@ mod tests {
         }
         // A thousand milliseconds are fifty turns, whoever had them.
         assert!(turns.rate.next(at(1000)) <= at(1000 + 400));
+    }
+
+    #[test]
+    fn addresses_that_one_has_count_as_one() {
+        for (one, other, same) in [
+            ("10.0.0.1", "10.0.0.2", false),
+            ("10.0.0.1", "::ffff:10.0.0.1", true),
+            ("::ffff:10.0.0.1", "::ffff:10.0.0.2", false),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+        ] {
+            let [of_one, of_other] = [one, other].map(|address| whose(address.parse().unwrap()));
+            assert_eq!(of_one == of_other, same, "{one} {other}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::task::consume_budget;
 use tokio::time::timeout;
 
 use crate::websocket::{Event, Opcode, Reader, frame};
@@ -52,6 +53,8 @@ impl Socket {
     /// # Errors
     /// When the connection fails or ends, and for what is no WebSocket, as [`io::ErrorKind::InvalidData`].
     pub(crate) async fn receive(&mut self, most: usize) -> io::Result<Option<Event>> {
+        // A client that sends without a pause has its turn and no more: waiting for what is there already is no waiting.
+        consume_budget().await;
         if self.unread.is_empty() {
             self.stream.readable().await?;
             self.read()?;

@@ -320,6 +320,24 @@ fn whoever_reads_slowly_holds_no_worker() {
     drop((slow, still));
 }
 
+/// There is one thread for all sessions.
+#[test]
+fn whoever_sends_without_a_pause_keeps_nobody_waiting() {
+    let scene = ready(Setup::default());
+    let mut other = Client::open(scene.address, Shaping::Off).unwrap();
+    let loud = Client::open(scene.address, Shaping::Off).unwrap();
+    let mut stream = loud.socket.get_ref().try_clone().unwrap();
+    // Signs of life are not answered.
+    let pongs = [0x8a, 0x80, 0, 0, 0, 0].repeat(10_000);
+    let sending = std::thread::spawn(move || while stream.write_all(&pongs).is_ok() {});
+    for _ in 0..20 {
+        assert_eq!(text(&other.ask(&chat("on", "")).0), "on");
+    }
+    assert!(!sending.is_finished());
+    loud.socket.get_ref().shutdown(std::net::Shutdown::Both).unwrap();
+    sending.join().unwrap();
+}
+
 #[test]
 fn handshakes_are_limited_before_any_work() {
     let scene = ready(limits(|limits| {
