@@ -29,7 +29,6 @@ use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -37,9 +36,6 @@ use tokio::time::{sleep, timeout};
 use crate::agent::Agent;
 use crate::metrics::Metrics;
 use crate::pages::Pages;
-
-/// How long connections that are no session may go on after the agent was told to stop.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// What an agent needs to know.
 #[derive(Debug, Clone)]
@@ -129,8 +125,8 @@ pub async fn serve(config: Config, listeners: Listeners, stop: impl Future<Outpu
     };
     let served = async {
         tokio::join!(
-            server::run(listeners.session.try_into()?, respond, &metrics, stop, DRAIN),
-            metrics::serve(listeners.metrics.try_into()?, &metrics, &config, stop_too, DRAIN),
+            server::run(listeners.session.try_into()?, respond, &metrics, stop, &config.limits),
+            metrics::serve(listeners.metrics.try_into()?, &metrics, &config, stop_too),
         );
         Ok(())
     };

@@ -11,6 +11,15 @@ use attest::Rate;
 /// The limits of an agent.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// Connections that are served at the same time on each port, without those that have become sessions; others wait in
+    /// the kernel's queue.
+    pub connections: u32,
+    /// From accepting a connection to its end or a session's beginning, whatever the peer does.
+    pub connection_time: Duration,
+    /// For the head of a request within that.
+    pub head_time: Duration,
+    /// For connections to end after SIGTERM.
+    pub connection_drain: Duration,
     /// Sessions that are open at the same time; the operator document can ask for fewer.
     pub sessions: u32,
     /// Handshakes that are begun: one each so often, after at most [`handshake_burst`](Self::handshake_burst) at once.
@@ -66,6 +75,10 @@ pub struct Limits {
 impl Limits {
     /// Those of a guest.
     pub const GUEST: Self = Self {
+        connections: 256,
+        connection_time: Duration::from_secs(10),
+        head_time: Duration::from_secs(5),
+        connection_drain: Duration::from_secs(5),
         sessions: 4096,
         handshake_every: Duration::from_millis(20),
         handshake_burst: 40,

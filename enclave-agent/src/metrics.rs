@@ -244,14 +244,12 @@ impl Values {
     }
 }
 
-/// Keeps `metrics` to the grid and serves the page until `stop` completes, then lets running connections end for at most
-/// `drain`.
+/// Keeps `metrics` to the grid and serves the page until `stop` completes, then lets running connections end.
 pub(crate) async fn serve(
     listener: TcpListener,
     metrics: &Arc<Metrics>,
     config: &Config,
     stop: impl Future<Output = ()>,
-    drain: Duration,
 ) {
     let every = config.limits.metrics_every;
     let mut grid = interval_at(Instant::now() + every, every);
@@ -267,7 +265,7 @@ pub(crate) async fn serve(
     let page = move |path: &str| (path == "/metrics").then(|| (StatusCode::OK, page::CONTENT_TYPE, shown.page()));
     let respond = move |request| server::answer(&request, &page);
     tokio::select! {
-        () = server::run(listener, respond, metrics, stop, drain) => {}
+        () = server::run(listener, respond, metrics, stop, &config.limits) => {}
         () = published => {}
     }
 }
@@ -332,7 +330,7 @@ mod tests {
         let minute = Limits::GUEST.metrics_every;
         let config =
             Config { root: "/".into(), attest: "/".into(), infer: "/".into(), limits: Limits::GUEST, ip_socket: false };
-        let server = tokio::spawn(async move { serve(listener, &served, &config, sleep(3 * minute), minute).await });
+        let server = tokio::spawn(async move { serve(listener, &served, &config, sleep(3 * minute)).await });
         sleep(Duration::from_millis(500)).await;
         let mut points = Vec::new();
         for second in 1..180 {
