@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Verifies evidence of confidential machines. Needs no network, but for `chat`, `fetch-collateral` and `monitor`.
+/// Verifies evidence of confidential machines. Needs no network, but for `chat`, `connect`, `fetch-collateral` and
+/// `monitor`.
 #[derive(Debug, clap::Parser)]
 #[command(name = "vitrine", version, disable_version_flag = true, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Flags {

@@ -132,13 +132,14 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
 /// Measures `dist/`, and compares with or writes `measurements.lock`.
 fn image(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
-    let dist = workspace::dist(flags.dist.as_deref())?;
+    let dist = workspace::built(flags.dist.as_deref())?;
     let (found, mut differences) = anew(&dist)?;
     let (yes, no) = if flags.check {
         differences.extend(image::pipeline::build::check(&Checkout::read(&root)?, &dist)?);
         (
             "dist/ and every input are what measurements.lock says",
-            "dist/ or its inputs are not what measurements.lock says",
+            "dist/ or its inputs are not what measurements.lock says; run `cargo xtask build`, or, if the change is meant, \
+             `cargo xtask measure --update`",
         )
     } else {
         ("dist/ measures to what its manifest says", "dist/ does not measure to what its manifest says")

@@ -109,7 +109,7 @@ pub(crate) fn unverified(path: &Path) -> anyhow::Result<Option<(Statement, Relea
 /// Runs `release`.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
-    let dist = workspace::dist(flags.dist.as_deref())?;
+    let dist = workspace::built(flags.dist.as_deref())?;
     let version = flags.version.map_or_else(|| env!("CARGO_PKG_VERSION").parse(), Ok)?;
     let out = match &flags.out {
         Some(out) => std::path::absolute(out).with_context(|| format!("resolving {}", out.display()))?,
@@ -121,7 +121,9 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let manifest = match measured(&root, &dist)? {
         Ok(manifest) => manifest,
         Err(differences) => {
-            let reason = "dist/ is not what measurements.lock says; build, or review and update".to_owned();
+            let reason = "dist/ is not what measurements.lock says; run `cargo xtask build`, or, if the change is meant, \
+                          `cargo xtask measure --update`, and commit";
+            let reason = reason.to_owned();
             let payload = serde_json::json!({ "differences": differences });
             return Ok(Answer { yes: false, reason, text: differences.join("\n") + "\n", payload });
         }

@@ -31,7 +31,7 @@ pub(crate) struct Flags {
 /// Exit 1 if nothing is called so.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let root = workspace::root()?;
-    let dist = workspace::dist(flags.dist.as_deref())?;
+    let dist = workspace::built(flags.dist.as_deref())?;
     let graph = Graph::open(&dist, &Checkout::read(&root)?)?;
     let found = graph.find(&flags.what)?;
     let release = released(&dist)?;

@@ -1,6 +1,7 @@
 //! Where the checkout and the cache are, and what time it is: the one place that reads the environment.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use image::pipeline::dist::MANIFEST;
 use measure::appraise::Time;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +22,14 @@ pub(crate) fn dist(given: Option<&Path>) -> anyhow::Result<PathBuf> {
         Some(path) => std::path::absolute(path).with_context(|| format!("resolving {}", path.display())),
         None => Ok(root()?.join("dist")),
     }
+}
+
+/// The same of a build that is there.
+pub(crate) fn built(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let dist = dist(given)?;
+    let built = dist.join(MANIFEST).is_file();
+    ensure!(built, "no build is in {}; run `cargo xtask build`, or name its --out directory", dist.display());
+    Ok(dist)
 }
 
 /// Vitrine's cache: `$VITRINE_CACHE`, else `$XDG_CACHE_HOME/vitrine`, else `~/.cache/vitrine`.
