@@ -44,7 +44,18 @@ impl<E: std::error::Error> From<E> for Broken {
 /// # Panics
 /// When there is nobody.
 pub fn dial(address: SocketAddr) -> Result<WebSocket, Broken> {
-    let stream = TcpStream::connect(address).expect("a connection");
+    upgrade(TcpStream::connect(address).expect("a connection"))
+}
+
+/// Asks for the subprotocol on a connection.
+///
+/// # Errors
+/// When the other side has another answer.
+///
+/// # Panics
+/// When there is nobody.
+pub fn upgrade(stream: TcpStream) -> Result<WebSocket, Broken> {
+    let address = stream.peer_addr().expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time");
     stream.set_nodelay(true).expect("an option");
     let mut request = format!("ws://{address}{PATH}").into_client_request()?;

@@ -15,5 +15,5 @@
 mod client;
 mod guest;
 
-pub use client::{Broken, Client, WebSocket, dial, receive, text};
+pub use client::{Broken, Client, WebSocket, dial, receive, text, upgrade};
 pub use guest::{Answerer, MODEL, Report, Scene, Setup, Worker, chat, page, wait_until, with_byte};

@@ -1,7 +1,7 @@
-//! Every connection ends its handshake in one way, and is counted once.
+//! How handshakes end, each in one way that is counted once; and who has a turn.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use attest::{Answer, Failure, Request};
 use channel::client::Hello;
 use channel::{M1, Seed, Shaping};
-use scene::{Client, Scene, Setup, WebSocket, dial, receive, wait_until};
+use scene::{Client, Scene, Setup, WebSocket, dial, receive, upgrade, wait_until};
 use tungstenite::Message;
 
 /// The numbers behind `name` on the page of metrics, by label.
@@ -128,4 +128,38 @@ fn a_late_report_is_no_session() {
     wait_until(|| found().count() > 0);
     assert_eq!(found().collect::<Vec<_>>(), [("late".to_owned(), 1)]);
     assert!(counts(&scene, "agent_attestations_total").iter().all(|(_, count)| *count == 0));
+}
+
+/// A connection from this address of the machine's own.
+fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        socket.connect(to).await?.into_std()
+    });
+    let stream = stream.unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream
+}
+
+#[test]
+fn one_address_does_not_shut_another_out() {
+    let [one, other] = [2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let mut setup = Setup::default();
+    (setup.limits.handshake_burst, setup.limits.handshake_every) = (1, Duration::from_millis(500));
+    (setup.limits.handshake_wait, setup.limits.handshake_time) = (Duration::from_secs(4), Duration::from_secs(60));
+    let scene = setup.start();
+    scene.wait_until_ready();
+    // All of these want a turn, and what there is for one of them is taken when the last is told so.
+    let mut greedy: Vec<_> = (0..20)
+        .map(|_| {
+            let mut socket = upgrade(connect_from(one, scene.address)).unwrap();
+            socket.send(Message::binary(m1())).unwrap();
+            socket
+        })
+        .collect();
+    assert_eq!(receive(greedy.last_mut().unwrap()).unwrap_err().0, "1013");
+    let socket = upgrade(connect_from(other, scene.address)).unwrap();
+    assert!(Client::shake_hands(socket, Shaping::Off).is_ok());
 }
