@@ -197,7 +197,12 @@ fn clean(root: &Path) -> anyhow::Result<::measure::Sha1> {
         String::from_utf8(output.stdout).context("reading what git says")
     };
     let changed = git(&["status", "--porcelain", "--untracked-files=normal"])?;
-    ensure!(changed.is_empty(), "the checkout has changes that are not committed, such as: {}", first_line(&changed));
+    ensure!(
+        changed.is_empty(),
+        "the checkout has changes that are not committed, such as: {}; commit them, or keep elsewhere what is no part of it, \
+         such as keys and logs",
+        first_line(&changed),
+    );
     let head = git(&["rev-parse", "HEAD"])?;
     head.trim_end().parse().with_context(|| format!("expected a commit, found {head:?}"))
 }
