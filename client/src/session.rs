@@ -238,7 +238,7 @@ impl Session {
     }
 
     fn is_quiet(&mut self) -> anyhow::Result<bool> {
-        while let Some(received) = self.receive(Duration::from_millis(1))? {
+        while let Some(received) = self.receive(Duration::ZERO)? {
             if received.over {
                 return Ok(false);
             }
