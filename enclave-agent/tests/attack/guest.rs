@@ -17,6 +17,9 @@ use std::time::Duration;
 /// Says to the process which guest it is.
 const KIND: &str = "VITRINE_TEST_GUEST";
 
+/// How long an impatient guest waits for a request.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(5);
+
 /// Open files of a process, as of `enclave-agent.service`.
 const FILES: u64 = 8192;
 
@@ -100,6 +103,24 @@ fn serve() {
                 silence: Duration::from_secs(4),
                 send_time: Duration::from_secs(2),
                 ping_every: Duration::from_secs(1),
+                message_time: Duration::from_secs(2),
+                idle_time: IDLE_TIME,
+                ..setup.limits
+            },
+            ..setup
+        },
+        // Which has room and workers for few.
+        "small" => Setup {
+            limits: Limits {
+                held: 4 << 20,
+                request_time: Duration::from_secs(5),
+                message_time: Duration::from_secs(5),
+                // Nobody is let go of for another reason.
+                silence: Duration::from_secs(60 * 60),
+                ping_every: Duration::from_secs(60 * 60),
+                workers: 1,
+                handshake_every: Duration::from_micros(1),
+                handshake_burst: u32::MAX,
                 ..setup.limits
             },
             ..setup

@@ -36,9 +36,7 @@ fn a_man_in_the_middle_can_only_end_a_session() {
         for number in 0..4 {
             for act in ACTS {
                 let done = Arc::new(AtomicBool::new(false));
-                // Long enough for an answer; who was robbed of one waits for it in vain.
-                let patience = Duration::from_secs(if matches!(act, Act::Withhold | Act::Reorder) { 1 } else { 10 });
-                let answer = Line::dial(guest.session, patience, man(way, number, act, &done))
+                let answer = Line::dial(guest.session, PATIENCE, man(way, number, act, &done))
                     .and_then(|line| Peer::open(line, Shaping::Off, 1))
                     .and_then(|mut peer| peer.ask(&question));
                 let what = format!("{act:?} of message {number} {way:?}");
@@ -58,21 +56,29 @@ fn a_man_in_the_middle_can_only_end_a_session() {
     guest.end();
 }
 
-/// A part of an answer that is cut off is never taken for all of it.
+/// A part of an answer that is cut off is never taken for all of it, and one of which nothing is, is.
 #[test]
 fn what_is_cut_off_is_no_answer() {
     let guest = Guest::start("open");
+    let question = "word ".repeat(2000);
     for shaping in [Shaping::Paced, Shaping::Bucket] {
-        for kept in [1, 10] {
-            let mut down = 0;
+        for kept in [1, 10, usize::MAX] {
+            let (mut down, cut) = (0_usize, Arc::new(AtomicBool::new(false)));
+            let cutting = Arc::clone(&cut);
             // The evidence and the handshake come first.
-            let cut = Box::new(move |way, message| {
+            let scissors = Box::new(move |way, message| {
                 down += usize::from(way == Way::Down);
-                if way == Way::Down && down > 2 + kept { Vec::new() } else { vec![message] }
+                if way == Way::Up || down.saturating_sub(2) <= kept {
+                    return vec![message];
+                }
+                cutting.store(true, Ordering::Relaxed);
+                Vec::new()
             });
-            let line = Line::dial(guest.session, Duration::from_secs(3), cut).unwrap();
-            let mut peer = Peer::open(line, shaping, 1).unwrap();
-            assert!(peer.ask(&"word ".repeat(2000)).is_err(), "{shaping:?} {kept}");
+            let line = Line::dial(guest.session, PATIENCE, scissors).unwrap();
+            let answer = Peer::open(line, shaping, 1).unwrap().ask(&question);
+            let whole = kept == usize::MAX;
+            assert_eq!(cut.load(Ordering::Relaxed), !whole, "{shaping:?} {kept}");
+            assert_eq!(answer.ok().as_ref(), whole.then_some(&question), "{shaping:?} {kept}");
         }
     }
     guest.end();
@@ -86,7 +92,7 @@ const AT_ONCE: u64 = 8;
 const LEFT_BEHIND: u64 = 24 << 20;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figure in docs/benchmarks.md")]
+#[expect(clippy::print_stdout, reason = "how far from its limit it is, for whoever runs this by hand")]
 fn malformed_input_ends_its_own_connection_and_nothing_else() {
     let guest = Guest::start("open");
     let bystander = Bystander::start(guest.session);
@@ -212,12 +218,108 @@ fn slow_clients_are_let_go_of() {
     guest.end();
 }
 
+/// A client that was left alone ends the session, whatever it sends that is empty.
+#[test]
+fn empty_messages_keep_no_session_open() {
+    let guest = Guest::start("impatient");
+    let mut peer = Peer::open(Line::dial(guest.session, PATIENCE, relay()).unwrap(), Shaping::Paced, 1).unwrap();
+    // A client sends one after each second of an answer. Here they are kept until it is over.
+    for message in peer.request(&chat(&"word ".repeat(5500)).to_bytes()).unwrap() {
+        peer.line.send(message).unwrap();
+    }
+    let mut beats = Vec::new();
+    while !peer.channel.is_idle() {
+        let message = peer.line.receive().unwrap();
+        beats.extend(peer.take(&message).unwrap().send);
+    }
+    assert!(beats.len() >= 5, "{}", beats.len());
+    let apart = guest::IDLE_TIME * 4 / 5 / u32::try_from(beats.len()).unwrap();
+    let mut last = Instant::now();
+    for beat in beats {
+        thread::sleep(apart);
+        peer.line.send(beat).unwrap();
+        last = Instant::now();
+    }
+    let bye = peer.line.receive().unwrap();
+    assert!(peer.take(&bye).unwrap().over);
+    assert!(last.elapsed() < guest::IDLE_TIME, "the last of them had the session begin to wait anew");
+    guest.end();
+}
+
+/// Those who let the agent wait for the end of what they ask have no more of its memory than there is for that, and not for
+/// long.
+#[test]
+fn half_a_request_takes_nothing_from_others() {
+    let guest = Guest::start("small");
+    let bystander = Bystander::start(guest.session);
+    let open =
+        |shaping, seed| Peer::open(Line::dial(guest.session, PATIENCE, relay()).unwrap(), shaping, seed).unwrap();
+    // An answer that is under way, and takes some seconds.
+    let question = "word ".repeat(8000);
+    let mut slow = open(Shaping::Paced, 1);
+    for message in slow.request(&chat(&question).to_bytes()).unwrap() {
+        slow.line.send(message).unwrap();
+    }
+    let mut other = open(Shaping::Off, 2);
+    let mut halves = Vec::new();
+    // Until there is no room for the smallest.
+    for (seed, size) in (3..).zip([[200_000; 20], [20_000; 20], [0; 20]].as_flattened()) {
+        let mut peer = open(Shaping::Off, seed);
+        let mut messages = peer.request(&vec![0; *size]).unwrap();
+        messages.pop();
+        // The agent may have had enough of this.
+        let _ = messages.into_iter().try_for_each(|message| peer.line.send(message));
+        if *size == 0 {
+            let half = [&[0x82, 0xfe][..], &16_000_u16.to_be_bytes(), &[0; 15_000]].concat();
+            let _ = peer.line.stream().write_all(&half);
+        }
+        halves.push(peer);
+    }
+    let ordinary = format!("{} ", "w".repeat(999)).repeat(5);
+    for _ in 0..20 {
+        assert_eq!(other.ask(&ordinary).unwrap(), ordinary);
+    }
+    assert_eq!(slow.reply().unwrap().text.as_ref(), Some(&question));
+    for peer in &mut halves {
+        let ended = peer.line.stream().read_to_end(&mut Vec::new());
+        assert!(!ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "it is still waited for");
+    }
+    // What was held for them is there for others.
+    assert_eq!(other.ask(&question).unwrap(), question);
+    assert!(bystander.end() > 0);
+    guest.end();
+}
+
+/// Those who take their answers slowly, or not at all, have no worker wait for them.
+#[test]
+fn slow_readers_hold_no_worker() {
+    let guest = Guest::start("small");
+    let bystander = Bystander::start(guest.session);
+    // A minute of messages each 50 ms, and more than a connection holds of which nothing is read.
+    let slow = [Shaping::Paced, Shaping::Off].into_iter().cycle().zip(1..).take(6).map(|(shaping, seed)| {
+        let mut peer = Peer::open(Line::dial(guest.session, PATIENCE, relay()).unwrap(), shaping, seed).unwrap();
+        let text = format!("{} ", "w".repeat(999)).repeat(120);
+        for message in peer.request(&chat(&text).to_bytes()).unwrap() {
+            peer.line.send(message).unwrap();
+        }
+        peer
+    });
+    let slow: Vec<_> = slow.collect();
+    let mut other = Peer::open(Line::dial(guest.session, PATIENCE, relay()).unwrap(), Shaping::Off, 7).unwrap();
+    for _ in 0..20 {
+        assert_eq!(other.ask("my turn?").unwrap(), "my turn?");
+    }
+    drop(slow);
+    assert!(bystander.end() > 0);
+    guest.end();
+}
+
 /// How many sessions do nothing, and what each may take of the agent's memory, in bytes.
 const IDLE: u64 = 2000;
 const IDLE_BYTES: u64 = 32 << 10;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figure in docs/benchmarks.md")]
+#[expect(clippy::print_stdout, reason = "how far from its limit it is; docs/benchmarks.md has what `xtask bench` sees")]
 fn idle_sessions_are_small_and_disturb_nobody() {
     let guest = Guest::start("open");
     let bystander = Bystander::start(guest.session);

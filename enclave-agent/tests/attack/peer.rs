@@ -1,7 +1,7 @@
 //! A client that the test has in its hand, with somebody in the middle.
 
 use anyhow::{Context as _, bail, ensure};
-use channel::client::{Hello, Verified};
+use channel::client::{Hello, Received, Verified};
 use channel::{Outcome, PATH, SUBPROTOCOL, Seed, Shaping};
 use openai::call::{Call, Piece, Pieces};
 use std::collections::VecDeque;
@@ -13,6 +13,9 @@ use tungstenite::{Message, WebSocket};
 
 /// Where the report has what it was made for (AMD 56860, table 23).
 const REPORT_DATA: std::ops::Range<usize> = 0x50..0x90;
+
+/// How long somebody waits who was robbed of a message: what would come of it may never come.
+const IN_VAIN: Duration = Duration::from_secs(1);
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +49,17 @@ impl Line {
         Ok(Self { socket, man, inbox: VecDeque::new() })
     }
 
+    /// What becomes of a message on its way.
+    fn pass(&mut self, way: Way, message: Vec<u8>) -> anyhow::Result<Vec<Vec<u8>>> {
+        let passed = (self.man)(way, message);
+        if passed.is_empty() {
+            self.stream().set_read_timeout(Some(IN_VAIN))?;
+        }
+        Ok(passed)
+    }
+
     pub(crate) fn send(&mut self, message: Vec<u8>) -> anyhow::Result<()> {
-        for message in (self.man)(Way::Up, message) {
+        for message in self.pass(Way::Up, message)? {
             self.socket.send(Message::binary(message))?;
         }
         Ok(())
@@ -59,7 +71,10 @@ impl Line {
                 return Ok(message);
             }
             match self.socket.read()? {
-                Message::Binary(message) => self.inbox.extend((self.man)(Way::Down, message.into())),
+                Message::Binary(message) => {
+                    let passed = self.pass(Way::Down, message.into())?;
+                    self.inbox.extend(passed);
+                }
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => bail!("expected a message, found {other:?}"),
             }
@@ -109,14 +124,24 @@ impl Peer {
 
     /// What comes of any content of a request.
     pub(crate) fn call(&mut self, content: &[u8]) -> anyhow::Result<Reply> {
-        for message in self.channel.request(content, self.started.elapsed())? {
+        for message in self.request(content)? {
             self.line.send(message)?;
         }
+        self.reply()
+    }
+
+    /// The messages of a request with any content, which are now to be sent.
+    pub(crate) fn request(&mut self, content: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
+        Ok(self.channel.request(content, self.started.elapsed())?)
+    }
+
+    /// What comes of the request that was sent.
+    pub(crate) fn reply(&mut self) -> anyhow::Result<Reply> {
         let (mut pieces, mut reply, mut end) = (Pieces::default(), Reply::default(), None);
         while end.is_none() || !self.channel.is_idle() {
             let message = self.line.receive()?;
             reply.sizes.push(message.len());
-            let received = self.channel.receive(&message, self.started.elapsed())?;
+            let received = self.take(&message)?;
             ensure!(!received.over, "the agent has ended the session");
             for piece in pieces.push(&received.content)? {
                 match piece {
@@ -134,6 +159,11 @@ impl Peer {
         ensure!(end == Some(Outcome::Complete), "expected a complete reply, found {end:?}");
         pieces.end()?;
         Ok(reply)
+    }
+
+    /// Takes a message of the agent's.
+    pub(crate) fn take(&mut self, message: &[u8]) -> anyhow::Result<Received> {
+        Ok(self.channel.receive(message, self.started.elapsed())?)
     }
 }
 
