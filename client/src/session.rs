@@ -238,6 +238,7 @@ impl Session {
     }
 
     fn is_quiet(&mut self) -> anyhow::Result<bool> {
+        // It ends: the channel takes the rest of a reply's padding, of which it knows how much there is, and a goodbye.
         while let Some(received) = self.receive(Duration::ZERO)? {
             if received.over {
                 return Ok(false);

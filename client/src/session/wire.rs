@@ -21,6 +21,8 @@ use tungstenite::{Error, HandshakeError, Message, WebSocket};
 const CONNECT: Duration = Duration::from_secs(15);
 /// For each step until there is a session, and for sending a message.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often the connection is read, up to 16 KiB each time, for a message that is not waited for.
+const READS: u32 = 64;
 
 /// Where a guest is.
 #[derive(Debug, Clone)]
@@ -72,7 +74,7 @@ impl Wire {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         let tcp = match connect(address, until) {
             Err(error) if error.kind() == ErrorKind::TimedOut => return Err(late()),
-            tcp => Timed { tcp: tcp.with_context(dialing)?, until: Some(until) },
+            tcp => Timed { tcp: tcp.with_context(dialing)?, limit: Limit::Until(until) },
         };
         let stream = if address.tls {
             Stream::Tls(Box::new(StreamOwned::new(tls(&address.host).with_context(dialing)?, tcp)))
@@ -108,7 +110,7 @@ impl Wire {
     }
 
     /// The next message, if it is there within this time, or now if that is none. What has come of it is not lost if it is
-    /// not.
+    /// not. It returns whatever the other side sends, also without pause and without end.
     pub(super) fn receive(&mut self, time: Duration) -> anyhow::Result<Option<Vec<u8>>> {
         self.socket.get_mut().limit(time);
         loop {
@@ -171,7 +173,7 @@ impl Stream {
             Self::Plain(timed) => timed,
             Self::Tls(tls) => &mut tls.sock,
         };
-        timed.until = (!time.is_zero()).then(|| Instant::now() + time);
+        timed.limit = if time.is_zero() { Limit::Now { reads: READS } } else { Limit::Until(Instant::now() + time) };
     }
 }
 
@@ -203,8 +205,17 @@ impl Write for Stream {
 /// A connection on which everything ends at a time, however slowly the other side goes on.
 struct Timed {
     tcp: TcpStream,
-    /// [`None`]: nothing is waited for.
-    until: Option<Instant>,
+    limit: Limit,
+}
+
+/// When it ends.
+#[derive(Clone, Copy)]
+enum Limit {
+    Until(Instant),
+    /// At once: nothing is waited for, and there are so many reads, or who sends without pause is read for ever.
+    Now {
+        reads: u32,
+    },
 }
 
 impl Timed {
@@ -224,15 +235,22 @@ impl Timed {
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(until) = self.until else { return self.at_once(|tcp| tcp.read(buffer)) };
-        self.tcp.set_read_timeout(Self::left(until)?)?;
-        self.tcp.read(buffer)
+        match &mut self.limit {
+            Limit::Until(until) => {
+                self.tcp.set_read_timeout(Self::left(*until)?)?;
+                self.tcp.read(buffer)
+            }
+            Limit::Now { reads } => {
+                *reads = reads.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
+                self.at_once(|tcp| tcp.read(buffer))
+            }
+        }
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(until) = self.until else { return self.at_once(|tcp| tcp.write(bytes)) };
+        let Limit::Until(until) = self.limit else { return self.at_once(|tcp| tcp.write(bytes)) };
         self.tcp.set_write_timeout(Self::left(until)?)?;
         self.tcp.write(bytes)
     }
@@ -365,5 +383,23 @@ mod tests {
             }
         };
         assert_eq!(late, Some(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn who_sends_without_pause_is_not_read_for_ever() {
+        // Whole pings, and parts of a message that never ends (RFC 6455, section 5.2): empty frames in either case.
+        for (first, frame) in [([0x89, 0], [0x89, 0]), ([2, 0], [0, 0])] {
+            let mut wire = dial_well(move |mut socket| {
+                let tcp = socket.get_mut();
+                let frames = frame.repeat(32 << 10);
+                let mut sent = tcp.write_all(&first);
+                while sent.is_ok() {
+                    sent = tcp.write_all(&frames);
+                }
+            });
+            // Later there is always something to read.
+            assert_eq!(wire.receive(Duration::from_millis(100)).unwrap(), None);
+            assert_eq!(wire.receive(Duration::ZERO).unwrap(), None);
+        }
     }
 }
