@@ -36,7 +36,8 @@ pub struct Limits {
     pub report_time: Duration,
     /// How old the feed may be that a client is sent.
     pub feed_age: Duration,
-    /// Bytes of messages, requests and replies in all sessions together; of requests that are not whole yet, half of it.
+    /// Bytes of messages, requests and replies in all sessions together, beside the 32 KiB that each may always hold; of a
+    /// request whose rest is still to come, half of it.
     pub held: usize,
     /// From the first message of a request to its last.
     pub request_time: Duration,
@@ -117,7 +118,7 @@ pub(crate) struct Turns {
     waiting: VecDeque<(Duration, IpAddr)>,
 }
 
-/// What counts as one address: of IPv6 all those that somebody with one of them has.
+/// What counts as one address: of IPv6 all those with the same first 64 bits.
 fn whose(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -153,14 +154,15 @@ impl Turns {
     }
 }
 
-/// Bytes that may be held by all sessions together.
+/// Bytes that may be held by all sessions together, of what is more than [`LITTLE`].
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     limit: usize,
     held: Arc<AtomicUsize>,
 }
 
-/// Bytes that a session may hold however much the others do: a message, and an ordinary question or an answer to one.
+/// Bytes that a session may hold however much the others do, and that count for none: a message, and an ordinary question
+/// or an answer to one.
 const LITTLE: usize = 32 << 10;
 
 /// One session's part.
@@ -181,15 +183,16 @@ impl Budget {
 }
 
 impl Share {
-    /// Notes what the session holds now, of a request that is not whole yet or otherwise; whether that is still within the
-    /// budget.
+    /// Notes what the session holds now, of a request whose rest is still to come or otherwise; whether that is still
+    /// within the budget.
     pub(crate) fn set(&mut self, held: usize, receiving: bool) -> bool {
+        let held = held.saturating_sub(LITTLE);
         let others = self.budget.held.fetch_sub(self.held, Ordering::Relaxed).saturating_sub(self.held);
         self.held = held;
         self.budget.held.fetch_add(held, Ordering::Relaxed);
         let limit = if receiving { self.budget.limit / 2 } else { self.budget.limit };
         // Whoever holds little is not the one who has to go.
-        held <= LITTLE || others.saturating_add(held) <= limit
+        held == 0 || others.saturating_add(held) <= limit
     }
 }
 
@@ -259,16 +262,24 @@ mod tests {
         let mut set = |first_holds: usize, second_holds: usize, receiving| {
             (first.set(first_holds << 10, false), second.set(second_holds << 10, receiving))
         };
-        assert_eq!(set(120, 0, false), (true, true));
-        assert_eq!(set(120, 80, false), (true, true));
-        assert_eq!(set(120, 81, false), (true, false));
+        assert_eq!(set(152, 0, false), (true, true));
+        assert_eq!(set(152, 112, false), (true, true));
+        assert_eq!(set(152, 113, false), (true, false));
         // Replies have room that half a request has not, and little is always held.
-        assert_eq!(set(60, 40, true), (true, true));
-        assert_eq!(set(60, 41, true), (true, false));
+        assert_eq!(set(92, 72, true), (true, true));
+        assert_eq!(set(92, 73, true), (true, false));
         assert_eq!(set(0, 32, true), (true, true));
-        assert_eq!(set(168, 32, true), (true, true));
-        assert_eq!(set(201, 32, true), (false, true));
+        assert_eq!(set(232, 32, true), (true, true));
+        assert_eq!(set(233, 32, true), (false, true));
         drop(first);
-        assert!(second.set(200 << 10, false));
+        assert!(second.set(232 << 10, false));
+    }
+
+    #[test]
+    fn many_who_hold_little_take_nothing_from_who_holds_more() {
+        let budget = Budget::new(200 << 10);
+        let mut many: Vec<_> = (0..100).map(|_| budget.share()).collect();
+        assert!(many.iter_mut().all(|share| share.set(LITTLE, true)));
+        assert!(budget.share().set(LITTLE + (200 << 10), false));
     }
 }

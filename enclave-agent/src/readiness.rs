@@ -33,7 +33,7 @@ pub enum Readiness {
     ReportDebug,
     /// HOST_DATA is not the hash of the operator document, or not zero without one.
     ReportOtherOperator,
-    /// No worker has made a token yet, or the last one that was started did not.
+    /// No worker has made a token yet, or the last two that were started did not.
     NoWorker,
 }
 

@@ -39,9 +39,6 @@ pub(crate) async fn serve(agent: Arc<Agent>, mut socket: Socket, drain: watch::R
         Err(unopened) => {
             let (seen, goodbye) = unopened.outcome();
             agent.metrics.seen(seen);
-            if seen == Seen::HandshakeNotAttested {
-                agent.metrics.seen(Seen::NotAttested);
-            }
             socket.close(goodbye);
         }
     }
@@ -107,6 +104,7 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
     let (handshake, statement) = (attesting.handshake(), attesting.statement_digest());
     let attested = agent.attester.report(handshake, statement, agent.operator_digest).await.map_err(|reason| {
         log::write(log::Event::NotAttested(reason));
+        agent.metrics.seen(Seen::NotAttested);
         agent.not_attested(reason);
         Unopened::NotAttested
     })?;
@@ -114,6 +112,7 @@ async fn open(agent: &Agent, socket: &mut Socket, tally: &mut Tally) -> Result<(
     tally.time(Timed::Report, began.elapsed());
     let feed = agent.attester.feed().await.map_err(|_| {
         log::write(log::Event::NoFeed);
+        agent.metrics.seen(Seen::NotAttested);
         Unopened::NotAttested
     })?;
     let operator = agent.operator.as_deref();

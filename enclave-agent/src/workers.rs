@@ -1,5 +1,5 @@
 //! Workers: processes of one request each, which systemd starts behind a socket. One that was never used is kept ready: the
-//! next is started once the last has said its first word, for which its user waits, or somebody waits for the next.
+//! next is started once one has said its first word, for which its user waits, or when somebody waits for the next.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) struct Workers {
     spare: Mutex<mpsc::Receiver<Spare>>,
     /// Somebody waits for one.
     wanted: Arc<Notify>,
-    /// Whether the last that was started got ready.
+    /// Whether one of the last two that were started got ready.
     warm: watch::Receiver<bool>,
     slots: Arc<Semaphore>,
     wait: Duration,
@@ -192,18 +192,30 @@ impl Starts {
                 turn = Arc::clone(&turns).acquire_owned() => turn.ok(),
                 () = self.wanted.notified() => None,
             };
-            place.send(Spare { connection: self.one().await, turn });
+            let connection = self.one().await;
+            // Whoever has wanted one meanwhile gets this one.
+            tokio::select! {
+                biased;
+                () = self.wanted.notified() => {}
+                () = std::future::ready(()) => {}
+            }
+            place.send(Spare { connection, turn });
             self.got_ready.send_replace(true);
         }
     }
 
     /// Tries until there is one.
     async fn one(&self) -> Connection {
+        let mut failed = false;
         loop {
             if let Ok(Ok(connection)) = timeout(self.time, started(&self.socket)).await {
                 return connection;
             }
-            self.got_ready.send_replace(false);
+            // A single one may have been too slow, or one too many for systemd.
+            if failed {
+                self.got_ready.send_replace(false);
+            }
+            failed = true;
             log::write(Event::NoWorker);
             sleep(self.retry).await;
         }

@@ -131,8 +131,7 @@ fn a_late_report_is_no_session() {
 }
 
 /// A connection from this address of the machine's own.
-fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+fn connect_from(runtime: &tokio::runtime::Runtime, source: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let stream = runtime.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.bind((source, 0).into())?;
@@ -147,19 +146,20 @@ fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
 fn one_address_does_not_shut_another_out() {
     let [one, other] = [2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
     let mut setup = Setup::default();
-    (setup.limits.handshake_burst, setup.limits.handshake_every) = (1, Duration::from_millis(500));
-    (setup.limits.handshake_wait, setup.limits.handshake_time) = (Duration::from_secs(4), Duration::from_secs(60));
+    (setup.limits.handshake_burst, setup.limits.handshake_every) = (1, Duration::from_secs(1));
+    (setup.limits.handshake_wait, setup.limits.handshake_time) = (Duration::from_secs(8), Duration::from_secs(60));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     let scene = setup.start();
     scene.wait_until_ready();
     // All of these want a turn, and what there is for one of them is taken when the last is told so.
     let mut greedy: Vec<_> = (0..20)
         .map(|_| {
-            let mut socket = upgrade(connect_from(one, scene.address)).unwrap();
+            let mut socket = upgrade(connect_from(&runtime, one, scene.address)).unwrap();
             socket.send(Message::binary(m1())).unwrap();
             socket
         })
         .collect();
     assert_eq!(receive(greedy.last_mut().unwrap()).unwrap_err().0, "1013");
-    let socket = upgrade(connect_from(other, scene.address)).unwrap();
+    let socket = upgrade(connect_from(&runtime, other, scene.address)).unwrap();
     assert!(Client::shake_hands(socket, Shaping::Off).is_ok());
 }

@@ -174,8 +174,8 @@ fn the_next_worker_is_started_at_the_first_word_or_when_it_is_wanted() {
     let started = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let (count, (tell, told)) = (Arc::clone(&started), channel());
     let worker = move |stream: &mut std::os::unix::net::UnixStream| {
-        let mine = count.fetch_add(1, Ordering::SeqCst);
         Frame::Ready.write(stream)?;
+        let mine = count.fetch_add(1, Ordering::SeqCst);
         if read_request(stream).is_ok() {
             // Long enough for another to be started, if it were.
             std::thread::sleep(Duration::from_millis(300));
@@ -389,13 +389,13 @@ fn holding(scene: &Scene, call: &Call, answer: usize) -> Result<Client, scene::B
 /// How many sessions fit into what all may hold, if the worker says so much and then nothing.
 #[test]
 fn requests_and_answers_count_while_they_are_held() {
-    let long = "x".repeat(40_000);
+    let long = "x".repeat(100_000);
     for (question, salt, answer, held, fit) in [
         // The call twice; the beginning of the next one in memory that grows by doubling.
-        (&long[..], None, 2, 600_000, 3),
+        (&long[..], None, 2, 1_200_000, 3),
         // The answer once, or twice if it is kept for a receipt.
-        ("x", None, 40_000, 190_000, 4),
-        ("x", Some([1; 32]), 40_000, 190_000, 2),
+        ("x", None, 100_000, 300_000, 4),
+        ("x", Some([1; 32]), 100_000, 300_000, 1),
     ] {
         let worker = move |stream: &mut std::os::unix::net::UnixStream| {
             Frame::Ready.write(stream)?;
@@ -421,13 +421,15 @@ fn half_a_message(first: u8, length: u16, part: usize) -> Vec<u8> {
 
 #[test]
 fn messages_count_while_they_come() {
-    let scene = ready(limits(|limits| limits.held = 240_000));
+    let scene = ready(limits(|limits| limits.held = 340_000));
     let alone = |client: &mut Client| client.send_content(&[0; 40_000]).and_then(|()| client.rest());
     let mut client = Client::open(scene.address, Shaping::Off).unwrap();
     assert!(alone(&mut client).is_ok());
     let half: Vec<_> = (0..10)
         .map(|_| {
             let mut client = Client::open(scene.address, Shaping::Off).unwrap();
+            // What it may always hold is more than a message.
+            client.send_but_the_end(&[0; 20_000]).unwrap();
             client.socket.get_mut().write_all(&half_a_message(0x82, 16_000, 15_000)).unwrap();
             client
         })

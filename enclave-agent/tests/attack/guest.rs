@@ -17,8 +17,8 @@ use std::time::Duration;
 /// Says to the process which guest it is.
 const KIND: &str = "VITRINE_TEST_GUEST";
 
-/// How long an impatient guest waits for a request.
-pub(crate) const IDLE_TIME: Duration = Duration::from_secs(5);
+/// How long a guest waits for a request that does not wait for long.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(20);
 
 /// Open files of a process, as of `enclave-agent.service`.
 const FILES: u64 = 8192;
@@ -99,16 +99,16 @@ fn serve() {
         },
         "impatient" => Setup {
             limits: Limits {
-                handshake_time: Duration::from_secs(2),
-                silence: Duration::from_secs(4),
-                send_time: Duration::from_secs(2),
+                handshake_time: Duration::from_secs(5),
+                silence: Duration::from_secs(6),
+                send_time: Duration::from_secs(4),
                 ping_every: Duration::from_secs(1),
-                message_time: Duration::from_secs(2),
-                idle_time: IDLE_TIME,
+                message_time: Duration::from_secs(4),
                 ..setup.limits
             },
             ..setup
         },
+        "idle" => Setup { limits: Limits { idle_time: IDLE_TIME, ..setup.limits }, ..setup },
         // Which has room and workers for few.
         "small" => Setup {
             limits: Limits {

@@ -221,7 +221,7 @@ fn slow_clients_are_let_go_of() {
 /// A client that was left alone ends the session, whatever it sends that is empty.
 #[test]
 fn empty_messages_keep_no_session_open() {
-    let guest = Guest::start("impatient");
+    let guest = Guest::start("idle");
     let mut peer = Peer::open(Line::dial(guest.session, PATIENCE, relay()).unwrap(), Shaping::Paced, 1).unwrap();
     // A client sends one after each second of an answer. Here they are kept until it is over.
     for message in peer.request(&chat(&"word ".repeat(5500)).to_bytes()).unwrap() {
@@ -233,7 +233,7 @@ fn empty_messages_keep_no_session_open() {
         beats.extend(peer.take(&message).unwrap().send);
     }
     assert!(beats.len() >= 5, "{}", beats.len());
-    let apart = guest::IDLE_TIME * 4 / 5 / u32::try_from(beats.len()).unwrap();
+    let apart = guest::IDLE_TIME * 3 / 5 / u32::try_from(beats.len()).unwrap();
     let mut last = Instant::now();
     for beat in beats {
         thread::sleep(apart);
