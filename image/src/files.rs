@@ -3,7 +3,7 @@
 use anyhow::{Context as _, ensure};
 use nix::fcntl::OFlag;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,6 +35,29 @@ pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// When it cannot be opened or is something else.
 pub(crate) fn open_own(path: &Path) -> io::Result<File> {
     open(path, OFlag::O_NOFOLLOW)
+}
+
+/// The last `limit` bytes of such a file.
+///
+/// # Errors
+/// When it cannot be read or is something else.
+pub(crate) fn read_end_of_own(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut file = open_own(path)?;
+    file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(limit)))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A new file in place of what is there, and not where a link there leads to: a guest's QEMU can have put it there.
+///
+/// # Errors
+/// When it cannot be made, or what is there, such as a directory, cannot be removed.
+pub(crate) fn create_own(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::create_new(path),
+    }
 }
 
 /// Copies the regular file at `from`, and no link to one, which may be in a directory that a guest's QEMU can write.
@@ -146,6 +169,12 @@ mod tests {
         assert!(read_bounded(&at("file"), 2).is_err());
         for (name, copied) in [("file", true), ("link", false), ("device", false), ("pipe", false)] {
             assert_eq!(copy_own(&at(name), &at("copy")).is_ok(), copied, "{name}");
+            assert_eq!(read_end_of_own(&at(name), 2).ok().as_deref(), copied.then_some(&b"bc"[..]), "{name}");
         }
+        for name in ["link", "pipe", "absent"] {
+            create_own(&at(name)).unwrap().write_all(b"new").unwrap();
+            assert_eq!(fs::read(at(name)).unwrap(), b"new", "{name}");
+        }
+        assert_eq!(fs::read(at("file")).unwrap(), b"abc");
     }
 }

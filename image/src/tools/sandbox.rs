@@ -12,6 +12,7 @@
 
 mod inside;
 
+use crate::files::{create_own, read_end_of_own};
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -41,6 +42,9 @@ const MAX_LINE: u64 = 64 * 1024;
 
 /// How many of the last lines of its output an error quotes.
 const TAIL: usize = 30;
+
+/// Most bytes of a log that are looked at for them, from its end.
+const MAX_TAIL: u64 = 256 * 1024;
 
 /// What to run, and everything it can see. All paths must be absolute and UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +169,7 @@ impl Sandbox {
     }
 
     fn create_log(&self) -> anyhow::Result<File> {
-        File::create(&self.log).with_context(|| format!("creating the log {}", self.log.display()))
+        create_own(&self.log).with_context(|| format!("creating the log {}", self.log.display()))
     }
 
     /// The same without symbolic links in host paths: inside, the host is no longer at `/`, where absolute ones lead.
@@ -244,10 +248,10 @@ impl Drop for Running {
 /// The last lines of a log, as many as an error quotes.
 ///
 /// # Errors
-/// When the log cannot be read.
+/// When the log cannot be read, or something else is in its place, where a program could put it.
 pub fn tail(log: &Path) -> anyhow::Result<Vec<String>> {
-    let file = File::open(log).with_context(|| format!("opening {}", log.display()))?;
-    copy_lines(file, &mut std::io::sink(), &mut |_line| ()).with_context(|| format!("reading {}", log.display()))
+    let read = || copy_lines(&*read_end_of_own(log, MAX_TAIL)?, &mut std::io::sink(), &mut |_line| ());
+    read().with_context(|| format!("reading {}", log.display()))
 }
 
 /// Copies `output` to `log`, hands each line to `note` and returns the last lines.
@@ -287,6 +291,35 @@ fn again(stage: &str, spec: &str) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_log_is_a_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("other"), "as it was").unwrap();
+        symlink("other", at("qemu.log")).unwrap();
+        tail(&at("qemu.log")).unwrap_err();
+        let sandbox = Sandbox {
+            root: PathBuf::new(),
+            binds: Vec::new(),
+            argv: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: PathBuf::new(),
+            network: Network::None,
+            uid: 0,
+            log: at("qemu.log"),
+        };
+        drop(sandbox.create_log().unwrap());
+        assert_eq!(fs::read_to_string(at("other")).unwrap(), "as it was");
+
+        fs::write(&sandbox.log, "line\n".repeat(100_000)).unwrap();
+        assert_eq!(tail(&sandbox.log).unwrap(), ["line"; TAIL]);
+        fs::remove_file(&sandbox.log).unwrap();
+        nix::unistd::mkfifo(&sandbox.log, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        tail(&sandbox.log).unwrap_err();
+    }
 
     #[test]
     fn output_is_logged_whole_and_quoted_in_part() {

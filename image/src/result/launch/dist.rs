@@ -1,7 +1,7 @@
 //! A build's output directory, as far as booting it goes.
 
 use super::{CPU, Firmware, Machine, Platform};
-use crate::files::{read_bounded, read_text};
+use crate::files::{create_own, read_bounded, read_text};
 use crate::pipeline::dist::{COMMAND_LINE, DISK, INITRD, KERNEL, MODEL, OVMF};
 use crate::pipeline::measured::MAX_BOOT_FILE;
 use crate::pipeline::stage::{Cache, Stage};
@@ -9,6 +9,7 @@ use anyhow::{Context as _, ensure};
 use measure::cmdline::{CommandLine, Tee};
 use measure::snp::{HashesPage, KernelHashes, Launch, LaunchDigest, Ovmf, SevFeatures, Shape, VmmProfile};
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The files a machine is made of.
@@ -74,7 +75,8 @@ impl Dist {
             .map_err(anyhow::Error::from)
             .and_then(|ovmf| Ok(hashes.page(&ovmf)?))
             .with_context(|| self.path(OVMF))?;
-        fs::write(page, bytes).with_context(|| format!("writing the page of hashes to {page}"))?;
+        let written = create_own(Path::new(page)).and_then(|mut file| file.write_all(&bytes[..]));
+        written.with_context(|| format!("writing the page of hashes to {page}"))?;
         Ok(Firmware::Measured { firmware: self.path(OVMF), page: page.to_owned(), gpa })
     }
 
@@ -136,6 +138,42 @@ pub fn tools(dist: &Dist, cache: &Path) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use measure::guid::Guid;
+    use std::os::unix::fs::symlink;
+
+    /// A firmware of one page that has a place for hashes, and nothing else.
+    fn firmware() -> Vec<u8> {
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let (mut table, mut image) = (Vec::new(), vec![0; 4096]);
+        for (data, guid) in [
+            (words(&[0x81_0c00, 0x400]), 0x7255371f_3a3b_4b04_927b_1da6efa8d454_u128),
+            (words(&[0x400]), 0xdc886566_984a_4798_a75e_5585a7bf67cc),
+            (Vec::new(), 0x96b582de_1fb2_45f7_baea_a366c55a082d),
+        ] {
+            // The last entry is as long as the whole table.
+            let length = if data.is_empty() { table.len() } else { data.len() } + 18;
+            table.extend([&data[..], &(length as u16).to_le_bytes(), &Guid::new(guid).to_mixed_endian()].concat());
+        }
+        let at = image.len() - 32 - table.len();
+        image[at..][..table.len()].copy_from_slice(&table);
+        let metadata = [b"ASEV".to_vec(), words(&[28, 1, 1, 0x81_0000, 0x1000, 0x10])].concat();
+        image[4096 - 0x400..][..metadata.len()].copy_from_slice(&metadata);
+        image
+    }
+
+    #[test]
+    fn the_page_of_hashes_is_not_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        FILES.iter().for_each(|name| fs::write(at(name), "").unwrap());
+        fs::write(at(OVMF), firmware()).unwrap();
+        fs::write(at("other"), "as it was").unwrap();
+        symlink("other", at("hashes.page")).unwrap();
+        let page = at("hashes.page").to_str().unwrap().to_owned();
+        Dist::open(dir.path()).unwrap().measured_firmware("a b", &page).unwrap();
+        assert_eq!(fs::read_to_string(at("other")).unwrap(), "as it was");
+        assert_eq!(fs::symlink_metadata(&page).unwrap().len(), 4096);
+    }
 
     #[test]
     fn a_command_line_has_a_limit() {

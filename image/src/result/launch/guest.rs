@@ -2,13 +2,12 @@
 
 use super::outputs::Outputs;
 use super::{Firmware, Machine, Platform, Port};
-use crate::files::open_own;
+use crate::files::read_end_of_own;
 use crate::progress::Bar;
 use crate::tools::sandbox::{Bind, Ending, Network, Running, Sandbox};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -215,16 +214,9 @@ impl Guest {
     /// # Errors
     /// When the console's file cannot be read.
     pub fn console(&self) -> anyhow::Result<Vec<String>> {
-        let read = || -> std::io::Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            // QEMU can put something else in its place.
-            let mut file = open_own(&self.console)?;
-            let skipped = file.metadata()?.len().saturating_sub(MAX_CONSOLE);
-            file.seek(SeekFrom::Start(skipped))?;
-            file.take(MAX_CONSOLE).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().with_context(|| format!("reading the console {}", self.console.display()))?;
+        // QEMU can put something else in its place.
+        let bytes = read_end_of_own(&self.console, MAX_CONSOLE);
+        let bytes = bytes.with_context(|| format!("reading the console {}", self.console.display()))?;
         Ok(plain(&bytes))
     }
 }

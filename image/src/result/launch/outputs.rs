@@ -1,6 +1,7 @@
 //! What a guest writes to its console and its ports, kept up to a size. QEMU's own files would grow as long as the guest
 //! writes, so it gets named pipes in their place, which are emptied here.
 
+use crate::files::create_own;
 use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -46,11 +47,11 @@ impl Outputs {
         for (name, file) in outputs {
             let pipe = pipes.join(name);
             let from = open(&pipe).with_context(|| format!("making the pipe {}", pipe.display()))?;
-            let mut file = (file.display().to_string(), create(file)?);
+            let name = file.display().to_string();
+            let mut file = create_own(file).with_context(|| format!("creating {name}"))?;
             let over = Arc::clone(&kept.over);
             kept.threads.push(std::thread::spawn(move || {
-                let (name, file) = (&file.0, &mut file.1);
-                if let Err(error) = copy(&from, file, MAX_OUTPUT, &over, &|| warn(&full(name))) {
+                if let Err(error) = copy(&from, &mut file, MAX_OUTPUT, &over, &|| warn(&full(&name))) {
                     warn(&format!("what the guest writes is lost: writing {name}: {error}"));
                 }
             }));
@@ -84,15 +85,6 @@ fn full(name: &str) -> String {
 fn open(pipe: &Path) -> io::Result<File> {
     nix::unistd::mkfifo(pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
     OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(pipe)
-}
-
-/// A new file in place of what is there, and not where a link there leads to: QEMU can write to the directory.
-fn create(path: &Path) -> anyhow::Result<File> {
-    let create = || match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => File::create_new(path),
-    };
-    create().with_context(|| format!("creating {}", path.display()))
 }
 
 /// Copies what comes until the last writer has closed the pipe, or until it is `over` and nothing comes. Behind the first
