@@ -19,8 +19,7 @@ const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const FILES: &str = "/run/machine";
 const WORK: &str = "/run/work";
 
-/// The directory in that one whose pipes QEMU writes to instead of files, and the console's pipe.
-const PIPES: &str = "pipes";
+/// The console's pipe. QEMU writes to pipes instead of files.
 const CONSOLE: &str = "console";
 
 /// How long one HTTP request may take. Short, because QEMU accepts connections long before the guest does, and such
@@ -73,21 +72,21 @@ pub enum Readiness {
 impl Guest {
     /// Starts QEMU from the tools tree `tools`. `machine`'s paths are those of the host; its console file, its
     /// hashes page, its sockets, its capture and its record must be in `work`, the one directory QEMU may write to. Of
-    /// console and record 64 MiB each are kept; `warn` is told when there is more.
+    /// console and record 64 MiB each are kept; `warn` is told when there is more, and when they cannot be written.
     ///
     /// # Errors
     /// When a file of the machine is missing or the sandbox cannot be started.
     pub fn start(machine: &Machine, tools: &Path, work: &Path, warn: fn(&str)) -> anyhow::Result<Self> {
-        let (inside, mut binds) = inside(machine, work)?;
-        for Bind { host, .. } in &binds {
-            fs::metadata(host).with_context(|| format!("opening {}", host.display()))?;
-        }
         let recorded = machine.record.iter().flat_map(|record| {
             machine.ports.iter().map(move |port| (port.output(), Path::new(record).join(port.output())))
         });
         let console = (CONSOLE.to_owned(), PathBuf::from(&machine.console));
         let outputs: Vec<_> = std::iter::once(console).chain(recorded).collect();
-        let outputs = Outputs::keep(&work.join(PIPES), &outputs, warn)?;
+        let outputs = Outputs::keep(work, &outputs, warn)?;
+        let (inside, mut binds) = inside(machine, work, outputs.pipes())?;
+        for Bind { host, .. } in &binds {
+            fs::metadata(host).with_context(|| format!("opening {}", host.display()))?;
+        }
         if matches!(machine.platform, Platform::SevSnp { .. }) {
             let device = |path: &str| Bind { host: path.into(), guest: path.into(), writable: true };
             binds.extend(["/dev/kvm", "/dev/sev"].map(device));
@@ -232,7 +231,7 @@ pub fn free_port() -> anyhow::Result<u16> {
 
 /// `machine` as QEMU sees it in the sandbox, and the mounts that make it so. Fixed names inside keep the host's paths
 /// out of QEMU's option syntax.
-fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)> {
+fn inside(machine: &Machine, work: &Path, pipes: &Path) -> anyhow::Result<(Machine, Vec<Bind>)> {
     let mut binds = vec![Bind { host: work.to_path_buf(), guest: WORK.into(), writable: true }];
     let mut file = |host: &str, name: &str| {
         let guest = format!("{FILES}/{name}");
@@ -244,6 +243,7 @@ fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)
             Path::new(host).strip_prefix(work).with_context(|| format!("{host} is not in {}", work.display()))?;
         Ok(format!("{WORK}/{}", name.display()))
     };
+    let pipes = in_work(pipes.to_str().with_context(|| format!("{} is not UTF-8", pipes.display()))?)?;
     let port = |Port { name, socket }: &Port| anyhow::Ok(Port { name, socket: in_work(socket)? });
     let platform = match &machine.platform {
         Platform::SevSnp { firmware, policy, host_data } => {
@@ -263,8 +263,8 @@ fn inside(machine: &Machine, work: &Path) -> anyhow::Result<(Machine, Vec<Bind>)
         initrd: file(&machine.initrd, "initrd"),
         root: file(&machine.root, "disk.raw"),
         model: file(&machine.model, "model.raw"),
-        console: format!("{WORK}/{PIPES}/{CONSOLE}"),
-        record: machine.record.as_ref().map(|_| format!("{WORK}/{PIPES}")),
+        console: format!("{pipes}/{CONSOLE}"),
+        record: machine.record.as_ref().map(|_| pipes),
         ports: machine.ports.iter().map(port).collect::<anyhow::Result<_>>()?,
         capture: machine.capture.as_deref().map(in_work).transpose()?,
         ..machine.clone()

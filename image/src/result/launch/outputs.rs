@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use tempfile::TempDir;
 
 /// Most bytes that are kept of each output; a boot writes some 10 KB, and a recorded port a frame a session.
 const MAX_OUTPUT: u64 = 64 << 20;
@@ -25,27 +26,24 @@ const LOOK: u16 = 100;
 /// Outputs being kept. Dropping them keeps what is still in the pipes; by then QEMU must have ended.
 #[derive(Debug)]
 pub(super) struct Outputs {
-    /// Their directory.
-    pipes: PathBuf,
+    /// Their directory, which is gone when this is.
+    pipes: TempDir,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Outputs {
-    /// Makes a pipe for each pair of a name in the new directory `pipes` and a file, and keeps in the file what comes
-    /// from it. What there is of an earlier guest is removed. `warn` is told, once for each, of what is dropped.
+    /// Makes a pipe for each pair of a name and a file, in a new directory in `work`, and keeps in the file what comes from
+    /// it. A file of an earlier guest is replaced. `warn` is told, once for each, of what is dropped or cannot be written.
     ///
     /// # Errors
     /// When a pipe or a file cannot be made.
-    pub(super) fn keep(pipes: &Path, outputs: &[(String, PathBuf)], warn: fn(&str)) -> anyhow::Result<Self> {
-        let mut kept = Self { pipes: pipes.to_path_buf(), over: Arc::default(), threads: Vec::new() };
-        match fs::remove_dir_all(pipes) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            removed => removed.with_context(|| format!("removing {} of an earlier guest", pipes.display()))?,
-        }
-        fs::create_dir(pipes).with_context(|| format!("creating {}", pipes.display()))?;
+    pub(super) fn keep(work: &Path, outputs: &[(String, PathBuf)], warn: fn(&str)) -> anyhow::Result<Self> {
+        let pipes = tempfile::Builder::new().prefix("pipes-").tempdir_in(work);
+        let pipes = pipes.with_context(|| format!("making a directory in {}", work.display()))?;
+        let mut kept = Self { pipes, over: Arc::default(), threads: Vec::new() };
         for (name, file) in outputs {
-            let pipe = pipes.join(name);
+            let pipe = kept.pipes().join(name);
             let from = open(&pipe).with_context(|| format!("making the pipe {}", pipe.display()))?;
             let name = file.display().to_string();
             let mut file = create_own(file).with_context(|| format!("creating {name}"))?;
@@ -59,15 +57,18 @@ impl Outputs {
         Ok(kept)
     }
 
-    /// Waits until all is kept that QEMU, which has ended, has written, and removes the pipes.
+    /// The directory of the pipes.
+    pub(super) fn pipes(&self) -> &Path {
+        self.pipes.path()
+    }
+
+    /// Waits until all is kept that QEMU, which has ended, has written.
     pub(super) fn finish(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             // One that has failed has said so.
             let _ended = thread.join();
         }
-        // The next guest here needs other ones in any case.
-        let _gone = fs::remove_dir_all(&self.pipes);
     }
 }
 
@@ -118,6 +119,7 @@ fn copy(mut from: &File, to: &mut impl Write, limit: u64, over: &AtomicBool, ful
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -144,15 +146,18 @@ mod tests {
         fs::write(at("other"), "as it was").unwrap();
         // As a QEMU could have left it.
         symlink("other", at("a.log")).unwrap();
+        // The directory can be somebody's who has other things there.
+        fs::create_dir(at("pipes")).unwrap();
+        fs::write(at("pipes/a"), "as it was").unwrap();
         for text in ["an earlier guest's", "first\nlast"] {
-            fs::create_dir(at("pipes")).unwrap();
             let outputs = [("a".to_owned(), at("a.log")), ("nobody".to_owned(), at("b.log"))];
-            let kept = Outputs::keep(&at("pipes"), &outputs, |text| panic!("{text}")).unwrap();
-            fs::write(at("pipes/a"), text).unwrap();
+            let kept = Outputs::keep(dir.path(), &outputs, |text| panic!("{text}")).unwrap();
+            fs::write(kept.pipes().join("a"), text).unwrap();
             drop(kept);
             let [a, b, other] = ["a.log", "b.log", "other"].map(|name| fs::read_to_string(at(name)).unwrap());
             assert_eq!((a.as_str(), b.as_str(), other.as_str()), (text, "", "as it was"));
-            assert!(!at("pipes").exists());
         }
+        assert_eq!(fs::read_to_string(at("pipes/a")).unwrap(), "as it was");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
     }
 }
