@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,10 +72,10 @@ impl Wire {
         let until = Instant::now() + time;
         let mut request = (&address.uri).into_client_request().with_context(dialing)?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-        let tcp = match connect(address, until) {
-            Err(error) if error.kind() == ErrorKind::TimedOut => return Err(late()),
-            tcp => Timed { tcp: tcp.with_context(dialing)?, limit: Limit::Until(until) },
-        };
+        let addresses = (address.host.as_str(), address.port).to_socket_addrs().with_context(dialing)?;
+        let tcp = connect(addresses, until, TcpStream::connect_timeout).with_context(dialing)?.ok_or_else(late)?;
+        tcp.set_nodelay(true).with_context(dialing)?;
+        let tcp = Timed { tcp, limit: Limit::Until(until) };
         let stream = if address.tls {
             Stream::Tls(Box::new(StreamOwned::new(tls(&address.host).with_context(dialing)?, tcp)))
         } else {
@@ -133,23 +133,33 @@ impl Wire {
     }
 }
 
-/// A connection to the first of the name's addresses that takes one.
-fn connect(address: &Address, until: Instant) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-    for address in (address.host.as_str(), address.port).to_socket_addrs()? {
+/// What comes of the first of a name's addresses that takes a connection; nothing, if the time was over before one said
+/// yes or no.
+fn connect<T>(
+    addresses: impl Iterator<Item = SocketAddr>,
+    until: Instant,
+    mut connect: impl FnMut(&SocketAddr, Duration) -> io::Result<T>,
+) -> io::Result<Option<T>> {
+    let silent = |error: &io::Error| error.kind() == ErrorKind::TimedOut;
+    let mut why = None;
+    for address in addresses {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
+            break;
         }
-        match TcpStream::connect_timeout(&address, CONNECT.min(left)) {
-            Ok(tcp) => {
-                tcp.set_nodelay(true)?;
-                return Ok(tcp);
-            }
-            Err(error) => last = error,
+        match connect(&address, CONNECT.min(left)) {
+            Ok(connected) => return Ok(Some(connected)),
+            // That one says no is worth more than that another says nothing.
+            Err(error) if why.is_none() || !silent(&error) => why = Some(error),
+            Err(_silent) => {}
         }
     }
-    Err(last)
+    let late = Instant::now() >= until;
+    match why {
+        Some(error) if !late || !silent(&error) => Err(error),
+        _ if late => Ok(None),
+        _ => Err(io::Error::new(ErrorKind::NotFound, "the name has no address")),
+    }
 }
 
 /// TLS as for other services: by the roots of the machine.
@@ -334,10 +344,26 @@ mod tests {
     fn all_addresses_have_one_time() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        assert_eq!(connect(&address, Instant::now()).unwrap_err().kind(), ErrorKind::TimedOut);
-        assert!(connect(&address, Instant::now() + PATIENCE).is_ok());
         let error = Wire::dial(&address, Duration::ZERO).err().unwrap().to_string();
         assert!(error.ends_with("no answer within 0 s"), "{error}");
+    }
+
+    #[test]
+    fn why_no_address_takes_a_connection_is_said() {
+        const NO: ErrorKind = ErrorKind::ConnectionRefused;
+        const SILENT: ErrorKind = ErrorKind::TimedOut;
+        let (now, later) = (Instant::now(), Instant::now() + PATIENCE);
+        for (answers, until, expected) in [
+            (&[Err(NO), Ok(1), Ok(2)][..], later, Ok(Some(1))),
+            (&[Err(SILENT), Err(NO), Err(SILENT)], later, Err(NO)),
+            (&[Err(SILENT)], later, Err(SILENT)),
+            (&[], later, Err(ErrorKind::NotFound)),
+            (&[Ok(1)], now, Ok(None)),
+        ] {
+            let (mut left, addresses) = (answers.iter(), vec![SocketAddr::from(([127, 0, 0, 1], 1)); answers.len()]);
+            let found = connect(addresses.into_iter(), until, |_, _| left.next().unwrap().map_err(io::Error::from));
+            assert_eq!(found.map_err(|error| error.kind()), expected, "{answers:?}");
+        }
     }
 
     #[test]
