@@ -114,7 +114,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let terminal = Terminal::new();
     let tools = tools(&plan.dist, &plan.cache)?;
     let launch_digest = plan.listen(flags, &terminal)?;
-    let guest = Guest::start(&plan.machine, &tools, &plan.work, |full| Terminal::new().warn(full))?;
+    let warning = terminal.clone();
+    let guest = Guest::start(&plan.machine, &tools, &plan.work, move |text| warning.warn(text))?;
     let served = match boot(guest, &terminal, &mut interrupted)? {
         Ok(serving) => serve(serving, flags.once, &mut interrupted)?,
         Err(failure) => Err(failure),

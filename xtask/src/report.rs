@@ -74,7 +74,8 @@ fn printable(text: &str) -> String {
     out
 }
 
-/// Draws bars on a terminal and plain lines elsewhere.
+/// Draws bars on a terminal and plain lines elsewhere. Clones draw around each other's bars.
+#[derive(Clone)]
 pub(crate) struct Terminal {
     bars: MultiProgress,
     fancy: bool,

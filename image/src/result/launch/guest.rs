@@ -76,7 +76,12 @@ impl Guest {
     ///
     /// # Errors
     /// When a file of the machine is missing or the sandbox cannot be started.
-    pub fn start(machine: &Machine, tools: &Path, work: &Path, warn: fn(&str)) -> anyhow::Result<Self> {
+    pub fn start(
+        machine: &Machine,
+        tools: &Path,
+        work: &Path,
+        warn: impl Fn(&str) + Clone + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let recorded = machine.record.iter().flat_map(|record| {
             machine.ports.iter().map(move |port| (port.output(), Path::new(record).join(port.output())))
         });

@@ -38,7 +38,11 @@ impl Outputs {
     ///
     /// # Errors
     /// When a pipe or a file cannot be made.
-    pub(super) fn keep(work: &Path, outputs: &[(String, PathBuf)], warn: fn(&str)) -> anyhow::Result<Self> {
+    pub(super) fn keep(
+        work: &Path,
+        outputs: &[(String, PathBuf)],
+        warn: impl Fn(&str) + Clone + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let pipes = tempfile::Builder::new().prefix("pipes-").tempdir_in(work);
         let pipes = pipes.with_context(|| format!("making a directory in {}", work.display()))?;
         let mut kept = Self { pipes, over: Arc::default(), threads: Vec::new() };
@@ -47,7 +51,7 @@ impl Outputs {
             let from = open(&pipe).with_context(|| format!("making the pipe {}", pipe.display()))?;
             let name = file.display().to_string();
             let mut file = create_own(file).with_context(|| format!("creating {name}"))?;
-            let over = Arc::clone(&kept.over);
+            let (over, warn) = (Arc::clone(&kept.over), warn.clone());
             kept.threads.push(std::thread::spawn(move || {
                 if let Err(error) = copy(&from, &mut file, MAX_OUTPUT, &over, &|| warn(&full(&name))) {
                     warn(&format!("what the guest writes is lost: writing {name}: {error}"));
